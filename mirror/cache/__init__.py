@@ -1,0 +1,1 @@
+"""Pull-through: the reason the rest exists."""

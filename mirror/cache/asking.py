@@ -1,0 +1,218 @@
+"""Asking upstream: what a question still lacks, fetched once however many ask for it.
+
+A need is one upstream request. Callers of one credential class share its flight; what comes back becomes
+facts, recorded before anybody goes on. A listing of many pages is waited for a moment only and goes on
+behind, one per repo at a time.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from mirror.cache.facts import View
+from mirror.cache.flights import Flights
+from mirror.cache.learning import Learning
+from mirror.clock import Clock
+from mirror.credential import Credential
+from mirror.errors import UpstreamRefusedError
+from mirror.hubs.base import Hub
+from mirror.index.protocol import Index
+from mirror.messages import UpstreamRequest
+from mirror.names import (
+    Entries,
+    Fact,
+    Lead,
+    Need,
+    Question,
+    Reply,
+    Repo,
+    Snapshot,
+    SnapshotState,
+    Verdict,
+    Visibility,
+)
+from mirror.upstream.contract import Asker
+
+# How long a question waits for a file list of many pages before it is answered by its path alone.
+PAGES_PATIENCE: Final = 2.0
+PAGES_AT_HAND: Final = 5
+
+_UNAUTHORIZED: Final = 401
+
+
+@dataclass(slots=True)
+class _Paging:
+    """A listing being read page by page: *enough* is done once nobody should wait any longer."""
+
+    enough: asyncio.Future[None]
+    pages: int = 0
+    entries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Who asks upstream: *credential* goes along, *fingerprint* names it (empty: nobody in particular)."""
+
+    credential: Credential | None
+    fingerprint: str
+
+
+ANYONE: Final = Voice(None, "")
+
+
+class Asking:
+    """Meets needs and records what they teach.
+
+    *limits* is, by hub name, how many entries a commit may have before its repo stays per path.
+    """
+
+    def __init__(
+        self,
+        *,
+        upstream: Asker,
+        catalog: Index,
+        learning: Learning,
+        clock: Clock,
+        limits: dict[str, int],
+    ) -> None:
+        self._upstream = upstream
+        self._catalog = catalog
+        self._learning = learning
+        self._clock = clock
+        self._limits = limits
+        self._flights: Flights[tuple[str, str, str], Sequence[Reply]] = Flights()
+        self._paging: dict[tuple[str, str, str], _Paging] = {}
+        self._listing: WeakValueDictionary[Repo, asyncio.Lock] = WeakValueDictionary()
+
+    async def meet(
+        self, hub: Hub, question: Question, needs: Sequence[Need], view: View, caller: Voice
+    ) -> None:
+        """Fetch *needs* and record them; raises what upstream refused or that it cannot be reached."""
+        outcomes = await asyncio.gather(
+            *(self._one(hub, question, need, view, caller) for need in needs),
+            return_exceptions=True,
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        await self._flights.close()
+
+    async def _one(
+        self, hub: Hub, question: Question, need: Need, view: View, caller: Voice
+    ) -> None:
+        voice = caller if need.as_caller or not self._public(question) else ANYONE
+        try:
+            await self._fly(hub, question, need, view, voice)
+        except UpstreamRefusedError:
+            # Public as last seen, and now refused to a stranger: perhaps it went private, and this
+            # caller may still see it. What was recorded of its being public is already withdrawn.
+            if voice is caller or caller.credential is None or self._public(question):
+                raise
+            await self._fly(hub, question, need, view, caller)
+
+    async def _fly(
+        self, hub: Hub, question: Question, need: Need, view: View, voice: Voice
+    ) -> None:
+        key = (hub.name, need.key, voice.fingerprint)
+        if not need.pages:
+            replies = await self._flights.join(key, lambda: self._fetch(hub, question, need, voice))
+        else:
+            paging = self._paging.get(key)
+            if paging is None:
+                paging = self._paging[key] = _Paging(asyncio.get_running_loop().create_future())
+            task, _ = self._flights.launch(
+                key, lambda: self._fetch_pages(hub, question, need, voice, paging)
+            )
+            task.add_done_callback(lambda _: self._paged(key, paging))
+            either: set[asyncio.Future[Any]] = {task, paging.enough}
+            await asyncio.wait(
+                either,
+                timeout=PAGES_PATIENCE,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not task.done():
+                view.waited.add((self._canonical(question), need.context["commit"]))
+                return
+            replies = task.result()
+        for reply in replies:
+            view.replies[reply.key] = reply
+
+    def _paged(self, key: tuple[str, str, str], paging: _Paging) -> None:
+        if self._paging.get(key) is paging:
+            del self._paging[key]
+
+    async def _fetch(
+        self, hub: Hub, question: Question, need: Need, voice: Voice
+    ) -> Sequence[Reply]:
+        return await self._learning.learn(
+            await self._ask(hub, question, need, need.request, voice), voice.fingerprint
+        )
+
+    async def _ask(
+        self, hub: Hub, question: Question, need: Need, request: UpstreamRequest, voice: Voice
+    ) -> Sequence[Fact]:
+        response = await self._upstream.ask(hub.name, request, voice.credential, limit=need.limit)
+        now = self._clock.wall()
+        try:
+            return hub.absorb(question, need, response, now)
+        except UpstreamRefusedError as error:
+            lessons = [fact for fact in error.facts if isinstance(fact, (Verdict, Visibility))]
+            if not voice.credential:
+                lessons += self._withdrawn(question, error, now)
+            await self._learning.learn(lessons, voice.fingerprint)
+            raise
+
+    def _withdrawn(
+        self, question: Question, error: UpstreamRefusedError, now: float
+    ) -> list[Visibility]:
+        """A repo seen as public that is refused to a stranger is public no longer."""
+        code = error.headers.get("x-error-code")
+        refused = code == "RepoNotFound" or (error.status == _UNAUTHORIZED and code is None)
+        if not refused or not self._public(question):
+            return []
+        return [Visibility(self._canonical(question), private=True, gated=False, seen_at=now)]
+
+    async def _fetch_pages(
+        self, hub: Hub, question: Question, need: Need, voice: Voice, paging: _Paging
+    ) -> Sequence[Reply]:
+        repo = self._canonical(question)
+        lock = self._listing.setdefault(repo, asyncio.Lock())  # Lives as long as somebody lists.
+        replies: list[Reply] = []
+        request: UpstreamRequest | None = need.request
+        async with lock:
+            while request is not None:
+                facts = await self._ask(hub, question, need, request, voice)
+                paging.pages += 1
+                paging.entries += sum(len(f.entries) for f in facts if isinstance(f, Entries))
+                request = next((f.request for f in facts if isinstance(f, Lead)), None)
+                if request is not None and paging.entries > self._limits.get(
+                    hub.name, paging.entries
+                ):
+                    facts = [*facts, self._large(repo, need)]
+                    request = None
+                replies.extend(await self._learning.learn(facts, voice.fingerprint))
+                if paging.pages == PAGES_AT_HAND and request is not None:
+                    paging.enough.set_result(None)
+        return replies
+
+    def _large(self, repo: Repo, need: Need) -> Snapshot:
+        return Snapshot(
+            repo, need.context["commit"], SnapshotState.LARGE, "full", b"", self._clock.wall()
+        )
+
+    def _canonical(self, question: Question) -> Repo:
+        if question.repo is None:
+            return Repo("", "")
+        alias = self._catalog.alias(question.repo)
+        return alias.repo if alias is not None else question.repo
+
+    def _public(self, question: Question) -> bool:
+        if question.repo is None:
+            return False
+        seen = self._catalog.visibility(self._canonical(question))
+        return seen is not None and not seen.private

@@ -1,0 +1,205 @@
+"""All fills under way, and the way of a verified blob into the store.
+
+One fill per digest, however many ask, under whichever name, commit or repo. Verified partials are
+published in batches: whatever became ready while the last batch was being synced goes into the next, so
+many small files of one snapshot share their folder syncs and their journal line.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Final
+
+from mirror.cache.feed import StoredFeed
+from mirror.cache.fill import Fill, Means
+from mirror.cache.flights import Flights
+from mirror.cache.keeper import Feed
+from mirror.clock import Clock
+from mirror.credential import Credential
+from mirror.digest import SHA256, Digest
+from mirror.errors import MirrorError, StoreError
+from mirror.events import Alarm, Observer
+from mirror.index.journal import Journal
+from mirror.index.protocol import Index
+from mirror.messages import BlobRef
+from mirror.store.blobs import DiskStore
+from mirror.store.partial import Partial
+from mirror.store.partials import Partials
+from mirror.upstream.contract import Fetcher
+
+_PUBLISHING: Final = "publishing"
+
+# Fills that broke between their beginning and their first reader, remembered for that reader.
+MAX_BROKEN: Final = 1024
+
+
+class Fills:
+    """The blobs of the mirror: those here, and those on their way in.
+
+    *workers* is the pool that fills run in: its size is how many blobs are fetched at once; *disk* is
+    the pool for reads that may block and for publishing.
+    """
+
+    def __init__(  # noqa: PLR0913 -- the composition root names each part once
+        self,
+        *,
+        store: DiskStore,
+        partials: Partials,
+        catalog: Index,
+        journal: Journal,
+        fetcher: Fetcher,
+        clock: Clock,
+        observe: Observer,
+        workers: Executor,
+        disk: Executor,
+        strict: bool,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._journal = journal
+        self._observe = observe
+        self._workers = workers
+        self._disk = disk
+        self._clock = clock
+        self._means = Means(fetcher, partials, clock, observe, self._verified, disk, strict)
+        self._running: dict[Digest, Fill] = {}
+        self._broken: OrderedDict[Digest, Fill] = OrderedDict()
+        self._idle: asyncio.Future[None] | None = None
+        self._ready: list[Fill] = []
+        self._publishing: Flights[str, None] = Flights()
+
+    # ── what is here ───────────────────────────────────────────────────────────────────────────
+
+    def name_of(self, digest: Digest) -> Digest | None:
+        """The sha256 that a published *digest* is stored under, if that is known."""
+        return digest if digest.algorithm == SHA256 else self._catalog.sha256_of(digest)
+
+    def holds(self, blob: BlobRef) -> bool:
+        """Whether the whole blob is here, stored or verified and on its way into the store."""
+        name = self.name_of(blob.digest)
+        if name is not None and self._store.find(name) is not None:
+            return True
+        fill = self._running.get(blob.digest)
+        return fill is not None and fill.verified
+
+    async def begin(self, blob: BlobRef, credential: Credential | None) -> str:
+        """Make sure the blob is here or comes in: ``hit``, ``collapsed`` or ``miss``.
+
+        Returns once upstream's head is in; raises what upstream said instead of bytes.
+        """
+        if self.holds(blob):
+            return "hit"
+        fill, found = self._fill(blob, credential)
+        await asyncio.shield(fill.begun)
+        fill.promised += 1
+        return found
+
+    async def follow(self, blob: BlobRef, credential: Credential | None) -> Feed:
+        """A reader of the blob, filling it if it is cold."""
+        name = self.name_of(blob.digest)
+        if name is not None:
+            stored = self._store.open(name)
+            if stored is not None:
+                return StoredFeed(stored, self._disk, self._corrupt)
+        self._keep_promise(blob.digest)
+        fill, _ = self._fill(blob, credential)
+        await asyncio.shield(fill.begun)
+        fill.promised = max(0, fill.promised - 1)
+        return fill.feed()
+
+    def running(self) -> Sequence[Fill]:
+        """The fills under way."""
+        return tuple(self._running.values())
+
+    async def close(self) -> None:
+        """Stop every fill, keeping its partial, and publish what is verified."""
+        for fill in self.running():
+            if not fill.verified:
+                fill.stop()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until no fill is under way: each is in the store, or given up."""
+        while self._running:
+            if self._idle is None:
+                self._idle = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._idle)
+
+    # ── fills ──────────────────────────────────────────────────────────────────────────────────
+
+    def _fill(self, blob: BlobRef, credential: Credential | None) -> tuple[Fill, str]:
+        fill = self._running.get(blob.digest)
+        if fill is not None and fill.error is None:
+            return fill, "collapsed"
+        self._broken.pop(blob.digest, None)
+        fill = Fill(self._means, blob, credential)
+        self._running[blob.digest] = fill
+        task = asyncio.get_running_loop().run_in_executor(self._workers, fill.run)
+        task.add_done_callback(lambda _: self._ended(fill))
+        return fill, "miss"
+
+    def _ended(self, fill: Fill) -> None:
+        """The worker thread is done; a broken fill is forgotten, a verified one waits for the store."""
+        if not fill.verified:
+            self._forget(fill)
+
+    def _forget(self, fill: Fill) -> None:
+        if self._running.get(fill.blob.digest) is fill:
+            del self._running[fill.blob.digest]
+        if fill.error is not None and fill.promised:
+            self._broken[fill.blob.digest] = fill
+            if len(self._broken) > MAX_BROKEN:
+                self._broken.popitem(last=False)
+        if not self._running and self._idle is not None:
+            self._idle.set_result(None)
+            self._idle = None
+
+    def _keep_promise(self, digest: Digest) -> None:
+        """Whoever was told that this fill began is told how it ended, and causes no second one."""
+        fill = self._broken.get(digest)
+        if fill is None or fill.error is None:
+            return
+        fill.promised -= 1
+        if not fill.promised:
+            del self._broken[digest]
+        raise fill.error
+
+    # ── into the store ─────────────────────────────────────────────────────────────────────────
+
+    def _verified(self, fill: Fill) -> None:
+        self._ready.append(fill)
+        self._publishing.launch(_PUBLISHING, self._publish)
+
+    async def _publish(self) -> None:
+        while self._ready:
+            batch, self._ready = self._ready, []
+            partials = [fill.partial for fill in batch if fill.partial is not None]
+            try:
+                await self._in_pool(partial(self._put, partials))
+            except (StoreError, OSError) as error:
+                self._observe(
+                    Alarm("publish-failed", f"A verified download could not be stored: {error}")
+                )
+            for fill in batch:
+                self._forget(fill)
+                fill.end()
+
+    def _put(self, partials: Sequence[Partial]) -> None:
+        """Publish, then name: the order that a crash cannot turn into a name without bytes."""
+        blobs = self._store.put(partials)
+        links = [
+            (partial.expected, blob.digest)
+            for partial, blob in zip(partials, blobs, strict=True)
+            if partial.expected.algorithm != SHA256
+        ]
+        if links:
+            self._journal.link(links)
+        self._catalog.stored([(blob.digest, blob.size) for blob in blobs], links).result()
+
+    async def _in_pool(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._disk, work)
+
+    def _corrupt(self, error: MirrorError) -> None:
+        self._observe(Alarm("corrupt-blob", str(error)))

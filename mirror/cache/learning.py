@@ -1,0 +1,152 @@
+"""Writing down what upstream told us, each fact where it belongs.
+
+The catalog remembers what lasts, the memo what may be forgotten, the journal what no record will hold,
+and a record each file list that is complete. Whoever learned something may read it right afterwards.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+
+from mirror.cache.facts import own_key
+from mirror.index.codec import encode_reply
+from mirror.index.journal import Journal
+from mirror.index.lines import Line
+from mirror.index.memo import Memo
+from mirror.index.protocol import Index
+from mirror.index.records import Records
+from mirror.names import (
+    Alias,
+    Fact,
+    Lead,
+    Ref,
+    Reply,
+    Snapshot,
+    SnapshotState,
+    Verdict,
+    Visibility,
+)
+
+
+class Learning:
+    """Takes facts in."""
+
+    def __init__(self, *, catalog: Index, memo: Memo, journal: Journal, records: Records) -> None:
+        self._catalog = catalog
+        self._memo = memo
+        self._journal = journal
+        self._records = records
+
+    async def learn(self, facts: Sequence[Fact], fingerprint: str) -> Sequence[Reply]:
+        """Write *facts* down and wait until they can be read; returns the replies among them.
+
+        *fingerprint* names the credential they were learned with, empty for none.
+        """
+        replies = [fact for fact in facts if isinstance(fact, Reply)]
+        told = [fact for fact in facts if not isinstance(fact, (Lead, Reply, Verdict))]
+        kept = [reply for fact in replies if (reply := self._keep(fact, fingerprint)) is not None]
+        lasting = [*kept, *(more for fact in told for more in self._merged(fact))]
+        whole = [fact for fact in lasting if isinstance(fact, Snapshot) and self._completes(fact)]
+        lines: list[Line] = [
+            fact
+            for fact in told
+            if isinstance(fact, (Alias, Ref, Visibility)) and self._is_news(fact)
+        ]
+        for fact in facts:
+            if isinstance(fact, Verdict):
+                await self._judge(fact, fingerprint)
+        # The journal first: the index may be lost, and is brought level with it then.
+        if lines:
+            await asyncio.to_thread(self._journal.append, lines)
+        if lasting:
+            await _done(self._catalog.record(lasting))
+        for snapshot in whole:
+            await asyncio.to_thread(
+                self._records.save, self._catalog, snapshot.repo, snapshot.commit
+            )
+        for reply in kept:
+            await asyncio.to_thread(self._records.save_reply, reply)
+        return replies
+
+    async def _judge(self, verdict: Verdict, fingerprint: str) -> None:
+        """An anonymous caller is never accepted anywhere: being public is a fact of the repo."""
+        if fingerprint:
+            await _done(self._catalog.record_verdict(fingerprint, verdict))
+
+    def _keep(self, reply: Reply, fingerprint: str) -> Reply | None:
+        """Put a reply that may be forgotten into the memo; return one that must not be."""
+        kept = replace(reply, key=own_key(fingerprint, reply.key)) if reply.private else reply
+        if kept.lasting:
+            return kept
+        if kept.lifetime > 0:
+            self._memo.set(kept.key, encode_reply(kept), kept.lifetime)
+        return None
+
+    def _merged(self, fact: Fact) -> Sequence[Fact]:
+        """*fact* as it goes with what is known already."""
+        if isinstance(fact, Snapshot):
+            return [self._never_less(fact)]
+        if isinstance(fact, Visibility):
+            return [*self._own_name(fact), fact]
+        return [fact]
+
+    def _never_less(self, fact: Snapshot) -> Snapshot:
+        """What is already known of a commit's list is never forgotten by a fresh look at it."""
+        known = self._catalog.snapshot(fact.repo, fact.commit)
+        if known is None:
+            return fact
+        if known.state is not SnapshotState.PENDING:
+            if fact.state is SnapshotState.PENDING:
+                return replace(fact, state=known.state, view=known.view)
+            return fact
+        # One page with hidden hashes makes the whole list one.
+        view = known.view if known.view == "redacted" else fact.view or known.view
+        return replace(fact, view=view)
+
+    def _own_name(self, fact: Visibility) -> list[Fact]:
+        """A repo that answers under its own name is nobody's alias any longer."""
+        alias = self._catalog.alias(fact.repo)
+        if alias is None or alias.repo == fact.repo:
+            return []
+        return [Alias(fact.repo, fact.repo, "", fact.seen_at)]
+
+    def _completes(self, fact: Snapshot) -> bool:
+        """Whether *fact* makes a list whole, or one whole that had its hashes hidden."""
+        if fact.state is not SnapshotState.COMPLETE:
+            return False
+        known = self._catalog.snapshot(fact.repo, fact.commit)
+        return known is None or known.state is not SnapshotState.COMPLETE or known.view != fact.view
+
+    def _is_news(self, fact: Alias | Ref | Visibility) -> bool:
+        """Whether *fact* differs from what is known and no record will hold it.
+
+        A record is written once, when its list is complete: a ref that moves onto its commit later, a
+        repo that turns private, another name of a repo are told by the journal alone.
+        """
+        match fact:
+            case Alias():
+                alias = self._catalog.alias(fact.asked)
+                return alias is None or (alias.repo, alias.upstream_id) != (
+                    fact.repo,
+                    fact.upstream_id,
+                )
+            case Visibility():
+                seen = self._catalog.visibility(fact.repo)
+                return seen is not None and (seen.private, seen.gated) != (
+                    fact.private,
+                    fact.gated,
+                )
+            case _:
+                ref = self._catalog.ref(fact.repo, fact.revision)
+                snapshot = self._catalog.snapshot(fact.repo, fact.commit)
+                return (
+                    fact.revision != fact.commit
+                    and (ref is None or ref.commit != fact.commit)
+                    and snapshot is not None
+                    and snapshot.state is SnapshotState.COMPLETE
+                )
+
+
+async def _done(future: Future[None]) -> None:
+    await asyncio.wrap_future(future)

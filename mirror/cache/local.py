@@ -1,0 +1,107 @@
+"""The keeper as a plain object: for one process that both serves and writes."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from mirror.cache.fills import Fills
+from mirror.cache.keeper import Feed
+from mirror.cache.pullthrough import PullThrough
+from mirror.clock import Clock
+from mirror.credential import Credential
+from mirror.digest import Digest
+from mirror.index.protocol import Index
+from mirror.messages import Answer, BlobRef, Relay, RequestHead
+from mirror.names import Repo
+
+# Which blobs were wanted is written down in batches: nobody evicts by the second.
+TOUCHES_EVERY: Final = 1.0
+
+
+class LocalKeeper:
+    """Questions, fills and the report, in this process.
+
+    *room* tells quota and free bytes for the report; *about* is what never changes: version, upstreams,
+    whether the mirror is offline by setting.
+    """
+
+    def __init__(
+        self,
+        pull: PullThrough,
+        fills: Fills,
+        catalog: Index,
+        clock: Clock,
+        *,
+        room: Callable[[], Mapping[str, int | None]],
+        about: Mapping[str, object],
+    ) -> None:
+        self._pull = pull
+        self._fills = fills
+        self._catalog = catalog
+        self._clock = clock
+        self._room = room
+        self._about = about
+        self._began = clock.monotonic()
+        self._touched: dict[Digest, None] = {}
+
+    async def ask(self, head: RequestHead, body: bytes) -> Answer | Relay:
+        """Answer one request; refusals are answers too, worded by the hub."""
+        return await self._pull.ask(head, body)
+
+    async def follow(self, blob: BlobRef, credential: Credential | None) -> Feed:
+        """Read a blob, starting its fill if it is cold."""
+        return await self._fills.follow(blob, credential)
+
+    def touch(self, digest: Digest) -> None:
+        """Note that a blob was wanted just now."""
+        name = self._fills.name_of(digest)
+        if name is None:
+            return
+        if not self._touched:
+            asyncio.get_running_loop().call_later(TOUCHES_EVERY, self.write_touches)
+        self._touched[name] = None
+
+    def write_touches(self) -> None:
+        """Hand what was touched to the catalog."""
+        touched, self._touched = self._touched, {}
+        if touched:
+            self._catalog.touch(list(touched))
+
+    def report(self) -> Mapping[str, object]:
+        """The state of the mirror, public names only."""
+        now = self._clock.monotonic()
+        totals = self._catalog.totals()
+        hubs = self._about["upstreams"]
+        down = isinstance(hubs, dict) and any(self._pull.down(name) for name in hubs)
+        return {
+            "version": self._about["version"],
+            "state": "offline" if self._about["offline"] else "degraded" if down else "online",
+            "uptime": round(now - self._began, 1),
+            "upstreams": hubs,
+            "store": {"blobs": totals.blobs, "bytes": totals.size, **self._room()},
+            "fills": [
+                {
+                    "repo": fill.blob.repo if self._public(fill.blob) else None,
+                    "size": fill.blob.size,
+                    "received": fill.received,
+                    "readers": fill.readers,
+                    "rate": round(fill.received / max(now - fill.began, 0.001)),
+                }
+                for fill in self._fills.running()
+            ],
+            "repos": [
+                {
+                    "hub": row.repo.hub,
+                    "name": row.repo.name,
+                    "commits": row.commits,
+                    "files": row.files,
+                    "stored": row.files_stored,
+                    "bytes": row.bytes_stored,
+                }
+                for row in self._catalog.repos(public_only=True)
+            ],
+        }
+
+    def _public(self, blob: BlobRef) -> bool:
+        seen = self._catalog.visibility(Repo(blob.hub, blob.repo))
+        return seen is not None and not seen.private

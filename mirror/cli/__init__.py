@@ -1,0 +1,61 @@
+"""The command line: one file per verb.
+
+A verb is imported only when it is called, so `modelmirror --help` costs an import of click and no more.
+"""
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from mirror import __version__
+from mirror.cli.exits import exit_code
+from mirror.errors import MirrorError
+
+_VERBS: Final = {
+    "serve": "Run the mirror.",
+    "config": "Show every setting and where its value came from.",
+}
+
+
+class _Verbs(click.Group):
+    """Verbs found by name, imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order people need them."""
+        del ctx
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb."""
+        del ctx
+        if cmd_name not in _VERBS:
+            return None
+        command = importlib.import_module(f"mirror.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)  # noqa: S101 -- each verb's module defines one
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs with one sentence each, without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="modelmirror", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Download each model once: a caching mirror for model hubs.
+
+    Start it with `modelmirror serve`, then set HF_ENDPOINT to its address in every client.
+    """
+
+
+def main() -> None:
+    """Run the command line; what the mirror refuses is one sentence on standard error."""
+    try:
+        cli()
+    except MirrorError as error:
+        click.echo(f"modelmirror: {error}", err=True)
+        sys.exit(exit_code(error))

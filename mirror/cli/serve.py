@@ -1,0 +1,127 @@
+"""`modelmirror serve`: run the mirror until it is told to stop."""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mirror.cli.exits import ADDRESS
+from mirror.cli.settings import read
+from mirror.config import Settings
+
+
+@click.command("serve")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="The data folder [default: ~/.local/share/modelmirror].",
+)
+@click.option("--host", help="The address to listen on [default: 127.0.0.1].")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="The port to listen on, 0 for a free one [default: 8090].",
+)
+@click.option("--offline/--online", default=None, help="Never ask upstream.")
+@click.option("--quota", help="The most the store may hold, like 500GiB.")
+@click.option("--min-free", help="Room on the disk to leave alone [default: 1GiB].")
+@click.option("--public-url", help="The base of every URL handed out, when behind another server.")
+@click.option("--config", "file", type=click.Path(path_type=Path), help="A settings file (TOML).")
+def command(file: Path | None, **flags: Any) -> None:
+    """Run the mirror.
+
+    Clients then set HF_ENDPOINT to its address. Ctrl-C stops it gracefully: running downloads may end,
+    what is half here is kept.
+    """
+    settings = read(flags, file).settings
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        _run(settings)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        click.echo(
+            f"modelmirror: cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. "
+            "Choose another address with --host or --port (0 picks a free one).",
+            err=True,
+        )
+        sys.exit(ADDRESS)
+
+
+def _run(settings: Settings) -> None:
+    import uvloop  # noqa: PLC0415 -- 45 ms that only a server should pay
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    from mirror.wiring import Mirror  # noqa: PLC0415 -- imports the whole server
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    mirror = Mirror(settings)
+
+    def asked_to_stop() -> None:
+        if stop.is_set():
+            mirror.hurry()  # The second Ctrl-C: cut what is running.
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked_to_stop)
+    async with mirror:
+        click.echo(f"modelmirror listening on {mirror.url}")
+        click.echo(_banner(settings, mirror.url))
+        sys.stdout.flush()
+        await stop.wait()
+        click.echo("modelmirror is stopping; Ctrl-C again cuts running downloads.", err=True)
+    click.echo("modelmirror stopped.", err=True)
+
+
+def _banner(settings: Settings, url: str) -> str:
+    """What a person needs next: what to set, where the bytes are, who can reach this."""
+    public = settings.public_url or _reachable(url)
+    upstreams = ", ".join(settings.huggingface_upstreams)
+    rows = [("clients", f"export HF_ENDPOINT={public}")]
+    if not _loopback(settings.host):
+        rows.append(("containers", f"ENV HF_ENDPOINT={public}"))
+    rows += [
+        ("data", str(settings.data)),
+        ("upstream", "none: offline" if settings.offline else upstreams),
+        ("home page", f"{public}/"),
+    ]
+    lines = ["", *(f"  {name:<11}{value}" for name, value in rows), ""]
+    if _loopback(settings.host):
+        lines += [
+            "  Only this machine can reach it. For containers and colleagues, listen on all addresses:",
+            "  modelmirror serve --host 0.0.0.0",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def _reachable(url: str) -> str:
+    """The address that others would use, where the mirror listens on all of them."""
+    for anywhere in ("0.0.0.0", "[::]"):  # noqa: S104 -- compared, not bound
+        if f"//{anywhere}:" in url:
+            return url.replace(anywhere, socket.gethostname())
+    return url

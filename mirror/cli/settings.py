@@ -1,0 +1,35 @@
+"""Where settings come from on this machine: flags, the environment, a file.
+
+The only place that reads the environment.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mirror.config import SETTINGS, Loaded, load
+
+_FILE_VARIABLE = "MODELMIRROR_CONFIG"
+
+
+def default_data() -> Path:
+    """The data folder when nothing names one (XDG Base Directory Specification)."""
+    base = os.environ.get("XDG_DATA_HOME", "")
+    root = Path(base) if base.startswith("/") else Path.home() / ".local" / "share"
+    return root / "modelmirror"
+
+
+def read(flags: dict[str, Any], file: Path | None) -> Loaded:
+    """Fold flags (those that were given), environment, *file* and defaults into settings.
+
+    Without *file*, the one that ``MODELMIRROR_CONFIG`` names is read. Raises `ConfigError`.
+    """
+    if file is None and os.environ.get(_FILE_VARIABLE):
+        file = Path(os.environ[_FILE_VARIABLE])
+    fields = {setting.field for setting in SETTINGS}
+    given = {
+        name: ("true" if value is True else "false" if value is False else str(value))
+        for name, value in flags.items()
+        if name in fields and value is not None
+    }
+    return load(given, os.environ, file, data=default_data())

@@ -1,0 +1,233 @@
+"""Settings: read once, checked once, never looked up again.
+
+Each setting is one row of `SETTINGS`: its key, its reader, its default and one sentence. Flags beat the
+environment, the environment beats the file, the file beats the default; where a value came from is kept
+beside it, so `modelmirror config show` can tell. Below the wiring nothing sees a `Settings`.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from mirror.errors import ConfigError
+from mirror.units import parse_size, parse_span
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, checked. Sizes are bytes, spans seconds, URLs without a trailing slash."""
+
+    data: Path
+    host: str
+    port: int
+    public_url: str | None
+    trusted_proxies: tuple[str, ...]
+    offline: bool
+    quota: int | None
+    min_free: int
+    strict: bool
+    metrics: str
+    drain: float
+    log_level: str
+    huggingface_upstreams: tuple[str, ...]
+    huggingface_ref_lifetime: float
+    huggingface_tree_limit: int
+    upstream_hosts: Mapping[str, str]
+    upstream_redirect_hosts: tuple[str, ...]
+    upstream_connections: int
+    audience_lifetime: float
+    audience_grace: float
+
+
+class Setting(NamedTuple):
+    """One row of the table: *field* of `Settings`, the key in the file, the reader, the default as text."""
+
+    field: str
+    key: str
+    read: Callable[[str], Any]
+    default: str
+    help: str
+    variable: str = ""
+
+    @property
+    def environment(self) -> str:
+        """The environment variable that sets it."""
+        return self.variable or "MODELMIRROR_" + self.key.replace(".", "_").upper()
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if text.lower() in {"0", "false", "no", "off", ""}:
+        return False
+    msg = f"{text!r} is neither true nor false"
+    raise ValueError(msg)
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        msg = f"{text!r} is not a base URL; write it like https://huggingface.co"
+        raise ValueError(msg)
+    if parts.username or parts.password:
+        msg = "a base URL must not carry a password"
+        raise ValueError(msg)
+    return text.rstrip("/")
+
+
+def _optional_url(text: str) -> str | None:
+    return _url(text) if text else None
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    urls = tuple(_url(item) for item in _list(text))
+    if not urls:
+        msg = "at least one base URL is needed"
+        raise ValueError(msg)
+    return urls
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = {}
+    for item in _list(text):
+        host, separator, url = item.partition("=")
+        if not separator or not host:
+            msg = f"{item!r} is not a pair; write it like cdn.example.org=http://10.0.0.5:8000/cdn"
+            raise ValueError(msg)
+        pairs[host.strip().lower()] = _url(url.strip())
+    return pairs
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        msg = f"{text!r} is not a port; use 0 to 65535 (0 picks a free one)"
+        raise ValueError(msg)
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        msg = f"{text!r} is not a whole number above 0"
+        raise ValueError(msg)
+    return int(text)
+
+
+def _optional_size(text: str) -> int | None:
+    return parse_size(text) if text else None
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            msg = f"{text!r} is none of {', '.join(choices)}"
+            raise ValueError(msg)
+        return text
+
+    return read
+
+
+SETTINGS: Final = (
+    Setting("data", "data", Path, "", "The data folder: blobs, records, index."),
+    Setting("host", "host", str, "127.0.0.1", "The address to listen on."),
+    Setting("port", "port", _port, "8090", "The port to listen on; 0 picks a free one."),
+    Setting("public_url", "public_url", _optional_url, "", "The base of every URL the mirror hands out; by default the scheme and Host of each request."),
+    Setting("trusted_proxies", "trusted_proxies", _list, "", "Addresses or networks of front proxies whose X-Forwarded-Proto, -Host and -For are believed."),
+    Setting("offline", "offline", _boolean, "false", "Never ask upstream; answer from what is here and say what is not."),
+    Setting("quota", "quota", _optional_size, "", "The most the store may hold; empty for no limit but the disk's."),
+    Setting("min_free", "min_free", parse_size, "1GiB", "Room on the disk that the store leaves alone."),
+    Setting("strict", "strict", _boolean, "false", "Send no byte of a cold blob, of ranges too, before its digest matched."),
+    Setting("metrics", "metrics", _one_of("on", "off"), "on", "Whether /-/metrics answers."),
+    Setting("drain", "drain", parse_span, "30s", "How long a stop waits for running downloads."),
+    Setting("log_level", "log_level", _one_of("debug", "info", "warning", "error"), "info", "What is logged on standard error."),
+    Setting("huggingface_upstreams", "huggingface.upstreams", _urls, "https://huggingface.co", "Base URLs of the Hub, asked in order."),
+    Setting("huggingface_ref_lifetime", "huggingface.ref_lifetime", parse_span, "60s", "How long a branch is believed without asking."),
+    Setting("huggingface_tree_limit", "huggingface.tree_limit", _positive, "500000", "Repos with more entries than this are asked path by path."),
+    Setting("upstream_hosts", "upstream.hosts", _pairs, "", "host=base-url pairs: where an allow-listed host is really asked."),
+    Setting("upstream_redirect_hosts", "upstream.redirect_hosts", _list, "", "host[:port] patterns that upstream redirects may lead to, beyond the built-in ones.", "MODELMIRROR_REDIRECT_HOSTS"),
+    Setting("upstream_connections", "upstream.connections", _positive, "16", "Most blobs fetched from upstream at once."),
+    Setting("audience_lifetime", "audience.lifetime", parse_span, "300s", "How long a credential that upstream accepted for a repo is believed."),
+    Setting("audience_grace", "audience.grace", parse_span, "7d", "The same while upstream cannot be asked."),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings with, for each field, the text it was read from and where that came from."""
+
+    settings: Settings
+    texts: Mapping[str, str]
+    origins: Mapping[str, str]
+
+
+def load(
+    flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None, *, data: Path
+) -> Loaded:
+    """Fold flags, environment, file and defaults into `Settings`.
+
+    *flags* and the result's maps are keyed by `Settings` field; *file* is a TOML file or `None`; *data*
+    is the data folder when nothing names one. Raises `ConfigError` naming the setting and its source.
+    """
+    table = _read_file(file) if file is not None else {}
+    values: dict[str, Any] = {}
+    texts: dict[str, str] = {}
+    origins: dict[str, str] = {}
+    for setting in SETTINGS:
+        if setting.field in flags:
+            text, origin = flags[setting.field], "flag"
+        elif setting.environment in environment:
+            text, origin = environment[setting.environment], setting.environment
+        elif setting.key in table:
+            text, origin = table.pop(setting.key), str(file)
+        else:
+            text, origin = str(data) if setting.field == "data" else setting.default, "default"
+        table.pop(setting.key, None)
+        try:
+            values[setting.field] = setting.read(text)
+        except ValueError as error:
+            msg = f"The setting {setting.key} (from {origin}) cannot be used: {error}."
+            raise ConfigError(msg) from error
+        texts[setting.field], origins[setting.field] = text, origin
+    if table:
+        unknown = ", ".join(sorted(table))
+        raise ConfigError(
+            f"{file} has settings that do not exist: {unknown}.",
+            hint="config/modelmirror.toml lists every setting.",
+        )
+    return Loaded(Settings(**values), texts, origins)
+
+
+def _read_file(file: Path) -> dict[str, str]:
+    try:
+        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"The settings file {file} cannot be read: {error.strerror}."
+        raise ConfigError(msg) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"The settings file {file} is not TOML: {error}."
+        raise ConfigError(msg) from error
+    return dict(_flatten("", tree))
+
+
+def _flatten(prefix: str, tree: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    hosts = "upstream.hosts"
+    for key, value in tree.items():
+        name = prefix + key
+        if name == hosts and isinstance(value, dict):
+            rows.append((name, ",".join(f"{host}={url}" for host, url in value.items())))
+        elif isinstance(value, dict):
+            rows.extend(_flatten(name + ".", value))
+        elif isinstance(value, bool):
+            rows.append((name, "true" if value else "false"))
+        elif isinstance(value, list):
+            rows.append((name, ",".join(str(item) for item in value)))
+        else:
+            rows.append((name, str(value)))
+    return rows

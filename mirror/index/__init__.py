@@ -1,0 +1,1 @@
+"""Names: what upstream told us, kept so that it can be told again."""

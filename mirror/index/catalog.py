@@ -1,0 +1,129 @@
+"""The catalog: what must be remembered, in SQLite.
+
+Why SQLite and not a cache library: facts hang together (a ref, its commit, that commit's entries, who may
+see them), and they are looked up by more than one key. Why the standard library's synchronous module: a
+look-up takes some microseconds, and the hop to another thread that an asynchronous wrapper makes a hundred.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final, Self
+
+from mirror.digest import Digest
+from mirror.errors import StoreCorruptError
+from mirror.index import recording, schema
+from mirror.index.lookups import Lookups
+from mirror.index.writer import Writer
+from mirror.names import Fact, Verdict
+
+_LAST_USE: Final = "SELECT coalesce(max(used), 0) FROM blobs"
+
+
+class Catalog(Lookups):
+    """What is known, readable at once on any thread and written by one.
+
+    Made by `open`. Every method that writes returns a future, which ends once all readers can see what
+    was written, or with a `StoreError` that says why it could not be.
+    """
+
+    def __init__(self, path: Path, writer: Writer, *, fresh: bool, last_use: int) -> None:
+        super().__init__(path)
+        self._writer = writer
+        self._fresh = fresh
+        self._last_use = last_use  # moved by the writer's thread alone
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the catalog at *path*, or begin an empty one.
+
+        A file that is damaged, of another version, or was never brought level (`finish`) is thrown away
+        first: look at `fresh`. Raises `StoreUnusableError` when no file can be made there. Opening takes
+        the same time at any size.
+        """
+        connection, fresh = schema.open_for_writing(path)
+        try:
+            (last_use,) = connection.execute(_LAST_USE).fetchone()
+        except sqlite3.Error as error:
+            connection.close()
+            trouble = schema.noted(path, error)
+            if fresh or not isinstance(trouble, StoreCorruptError):
+                raise trouble from error
+            return cls.open(path)  # which now finds the mark of damage, and begins anew
+        writer = Writer(connection, lambda error: schema.noted(path, error))
+        writer.start()
+        return cls(path, writer, fresh=fresh, last_use=last_use)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it began empty, and is still to be brought level with the records and the journal."""
+        return self._fresh
+
+    def finish(self) -> None:
+        """Note that it is level with what is durable; without that the next `open` begins anew.
+
+        Returns when all that was recorded is on the disk. Raises `StoreError` when it cannot get there.
+        """
+        self.record([]).result()
+        schema.finish(self._path)
+        self._fresh = False
+
+    def close(self) -> None:
+        """Write what still waits, then close the file; may be called twice."""
+        self._stop_reading()
+        self._writer.close()
+
+    # ── what upstream said ─────────────────────────────────────────────────────────────────────
+
+    def record(self, facts: Sequence[Fact]) -> "Future[None]":
+        """Write *facts* down, all of them or none.
+
+        Leads and replies that are not lasting are passed over, and so are verdicts, for which
+        `record_verdict` wants to know whose they are.
+        """
+        return self._writer.submit(lambda connection: recording.record(connection, facts))
+
+    def record_verdict(self, fingerprint: str, verdict: Verdict) -> "Future[None]":
+        """Write down what upstream said to the credential named *fingerprint*."""
+        return self._writer.submit(
+            lambda connection: recording.record_verdict(connection, fingerprint, verdict)
+        )
+
+    # ── what the store holds ───────────────────────────────────────────────────────────────────
+
+    def stored(
+        self, blobs: Sequence[tuple[Digest, int]], links: Sequence[tuple[Digest, Digest]] = ()
+    ) -> "Future[None]":
+        """Note that *blobs* (sha256 and size in bytes) are here, used just now.
+
+        *links* name each git sha1 that is now known to be one of them, as in `link`.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            recording.link(connection, links)
+            recording.store(connection, blobs, self._uses(len(blobs)))
+
+        return self._writer.submit(work)
+
+    def dropped(self, digests: Sequence[Digest]) -> "Future[None]":
+        """Note that the blobs of these sha256 are here no longer."""
+        return self._writer.submit(lambda connection: recording.drop(connection, digests))
+
+    def touch(self, digests: Sequence[Digest]) -> "Future[None]":
+        """Note that the blobs of these sha256 were wanted, in this order; unknown ones are passed over."""
+        return self._writer.submit(
+            lambda connection: recording.touch(connection, digests, self._uses(len(digests)))
+        )
+
+    def link(self, git_sha1: Digest, sha256: Digest) -> "Future[None]":
+        """Note that the content git names *git_sha1* is stored as *sha256*; the first word stands."""
+        return self._writer.submit(
+            lambda connection: recording.link(connection, [(git_sha1, sha256)])
+        )
+
+    def _uses(self, number: int) -> int:
+        """Count *number* uses and return the first of them."""
+        first = self._last_use + 1
+        self._last_use += number
+        return first

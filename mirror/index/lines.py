@@ -1,0 +1,136 @@
+"""The lines of the journal: what they say, and how each is written as one JSON object.
+
+::
+
+    {"link": ["git-sha1:…", "sha256:…"]}
+    {"ref": {"hub": …, "repo": …, "revision": …, "commit": …, "seen_at": …}}
+    {"alias": {"hub": …, "name": …, "to_hub": …, "repo": …, "id": …, "seen_at": …}}
+    {"visibility": {"hub": …, "repo": …, "private": …, "gated": …, "seen_at": …}}
+    {"note": {"kind": "pin", "subject": …, "value": {…}}}           a value of null withdraws it
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from mirror.digest import Digest
+from mirror.names import Alias, Ref, Repo, Visibility
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The content that git names *git_sha1* is stored as *sha256*."""
+
+    git_sha1: Digest
+    sha256: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """The operator's word or a first use: *kind* is ``pin``, ``grant``, ``first-use``, ….
+
+    *subject* is what it is about and *value* what it says, JSON-ready; `None` withdraws it.
+    """
+
+    kind: str
+    subject: str
+    value: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A sound line of a kind that is not known here; it is kept as it is."""
+
+    text: bytes
+
+
+Line: TypeAlias = Link | Ref | Alias | Visibility | Note
+
+
+def encode(line: Line) -> bytes:
+    """Write *line* as one JSON object and a newline."""
+    return json.dumps(_form(line), separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def decode(text: bytes) -> Line | Unknown | None:
+    """Read a line back; `None` for one that is torn or otherwise no JSON object with one name."""
+    try:
+        ((kind, form),) = json.loads(text).items()
+        match kind:
+            case "link":
+                git_sha1, sha256 = form
+                return Link(Digest.parse(git_sha1), Digest.parse(sha256))
+            case "ref":
+                repo = Repo(form["hub"], form["repo"])
+                return Ref(repo, form["revision"], form["commit"], float(form["seen_at"]))
+            case "alias":
+                asked, repo = Repo(form["hub"], form["name"]), Repo(form["to_hub"], form["repo"])
+                return Alias(asked, repo, form["id"], float(form["seen_at"]))
+            case "visibility":
+                repo = Repo(form["hub"], form["repo"])
+                private, gated = bool(form["private"]), bool(form["gated"])
+                return Visibility(repo, private, gated, float(form["seen_at"]))
+            case "note":
+                return Note(form["kind"], form["subject"], form["value"])
+            case _:
+                return Unknown(text)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def subject(line: Line | Unknown) -> tuple[object, ...]:
+    """What *line* is about; a later line about the same overrules it."""
+    match line:
+        case Link():
+            return (Link, line.git_sha1)
+        case Ref():
+            return (Ref, line.repo, line.revision)
+        case Alias():
+            return (Alias, line.asked)
+        case Visibility():
+            return (Visibility, line.repo)
+        case Note():
+            return (Note, line.kind, line.subject)
+        case Unknown():
+            return (Unknown, line.text)
+
+
+def _form(line: Line) -> dict[str, Any]:
+    match line:
+        case Link():
+            return {"link": [str(line.git_sha1), str(line.sha256)]}
+        case Ref():
+            return {
+                "ref": {
+                    "hub": line.repo.hub,
+                    "repo": line.repo.name,
+                    "revision": line.revision,
+                    "commit": line.commit,
+                    "seen_at": line.seen_at,
+                }
+            }
+        case Alias():
+            return {
+                "alias": {
+                    "hub": line.asked.hub,
+                    "name": line.asked.name,
+                    "to_hub": line.repo.hub,
+                    "repo": line.repo.name,
+                    "id": line.upstream_id,
+                    "seen_at": line.seen_at,
+                }
+            }
+        case Visibility():
+            return {
+                "visibility": {
+                    "hub": line.repo.hub,
+                    "repo": line.repo.name,
+                    "private": line.private,
+                    "gated": line.gated,
+                    "seen_at": line.seen_at,
+                }
+            }
+        case Note():
+            value = None if line.value is None else dict(line.value)
+            return {"note": {"kind": line.kind, "subject": line.subject, "value": value}}

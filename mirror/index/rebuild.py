@@ -1,0 +1,95 @@
+"""The catalog again, from what is durable: the records, the journal and the blobs themselves.
+
+It serves a catalog that began empty, and just as well one that was not closed: after a power failure the
+last transactions may be missing, and replaying what is durable over the rest brings it level. A rebuild
+that is interrupted leaves a catalog that the next start throws away.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from typing import Final
+
+from mirror.digest import Digest
+from mirror.index.journal import Journal
+from mirror.index.lines import Link, Note
+from mirror.index.protocol import Index
+from mirror.index.records import Records, SnapshotRecord
+from mirror.names import Entries, Ref, Visibility
+
+# Records handed to the writer before waiting for the first of them: enough to keep it busy, and few
+# enough to hold in memory (one of 100 000 entries takes 60 MiB).
+_AHEAD: Final = 4
+
+_PAGE: Final = 10_000
+
+
+def rebuild(
+    catalog: Index, records: Records, journal: Journal, blobs: Iterable[tuple[Digest, int]]
+) -> None:
+    """Bring *catalog* level with *records*, *journal* and *blobs* (sha256 and size in bytes, in the store).
+
+    Records and journal tell of the same refs and audiences at different times: what was seen last holds.
+    Blobs that the catalog believes in and the store does not have are dropped from it. Nothing else may
+    write meanwhile. Raises `StoreError` when the catalog cannot be written.
+    """
+    latest = _Latest()
+    waiting: deque[Future[None]] = deque()
+    for record in records.walk():
+        if isinstance(record, SnapshotRecord):
+            head = record.snapshot
+            pages = Entries(head.repo, head.commit, record.entries, record.absent)
+            waiting.append(catalog.record([pages, head]))
+            latest.note(*record.refs)
+            if record.visibility is not None:
+                latest.note(record.visibility)
+        else:
+            waiting.append(catalog.record([record]))
+        if len(waiting) > _AHEAD:
+            waiting.popleft().result()
+    links: list[tuple[Digest, Digest]] = []
+    for line in journal.replay():
+        match line:
+            case Link():
+                links.append((line.git_sha1, line.sha256))
+            case Ref() | Visibility():
+                latest.note(line)
+            case Note():
+                pass  # the operator's word is read from the journal itself
+            case alias:
+                waiting.append(catalog.record([alias]))
+    waiting.append(catalog.record(list(latest.facts())))
+    waiting.append(catalog.stored([], links))
+    while waiting:
+        waiting.popleft().result()
+    _match_blobs(catalog, dict(blobs))
+    catalog.finish()
+
+
+class _Latest:
+    """Of each ref and each audience, the fact that was seen last."""
+
+    def __init__(self) -> None:
+        self._facts: dict[object, Ref | Visibility] = {}
+
+    def note(self, *facts: Ref | Visibility) -> None:
+        for fact in facts:
+            about = (fact.repo, fact.revision) if isinstance(fact, Ref) else fact.repo
+            known = self._facts.get(about)
+            if known is None or known.seen_at <= fact.seen_at:
+                self._facts[about] = fact
+
+    def facts(self) -> Iterator[Ref | Visibility]:
+        yield from self._facts.values()
+
+
+def _match_blobs(catalog: Index, held: dict[Digest, int]) -> None:
+    """Make *catalog* know the blobs that are *held*, and no others; what it knew keeps its last use."""
+    believed: dict[Digest, int] = {}
+    page = catalog.least_recent(after=0, limit=_PAGE)
+    while page:
+        believed.update((blob.digest, blob.size) for blob in page)
+        page = catalog.least_recent(after=page[-1].used, limit=_PAGE)
+    catalog.dropped([digest for digest in believed if digest not in held]).result()
+    new = [(digest, size) for digest, size in held.items() if believed.get(digest) != size]
+    catalog.stored(new).result()

@@ -1,0 +1,332 @@
+"""The tables of the catalog, and how its file is opened, marked and thrown away.
+
+::
+
+    repos ──┬─< refs                        a revision pointed at a commit
+            ├─< snapshots ──┬─< entries     one path of one commit
+            │               └─< absences    a path that a commit was proved not to have
+            ├─< contents ─── entries        one distinct content of a repo, and one entry that has it
+            │      :
+            │    links ───── blobs          git blob sha1 → sha256; what is stored, and when last used
+            └─< xets ─────── entries        the same by its Xet hash, if that was ever shown
+    aliases   verdicts   replies   totals   each by its own key
+
+The catalog is a cache of the records and the journal. A file of another version, or a damaged one, is
+thrown away and rebuilt from them; nothing is ever migrated, so no migration can be wrong. Until a rebuild
+has come to its end a mark lies beside the file (``index.sqlite3-unfinished``), and whoever finds it there
+begins anew: a catalog that a crash left half filled is never taken for a whole one.
+
+How the columns are packed (`mirror.index.packing`): names that come from outside are BLOBs of UTF-8, so
+that they sort like their code points and any request can be looked up; hexadecimal is kept as its bytes.
+"""
+
+import sqlite3
+import zlib
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final
+
+from mirror.errors import MirrorError, StoreCorruptError, StoreFullError, StoreUnusableError
+
+# The number of the packing: to be raised when the same columns come to mean something else.
+_PACKING: Final = 1
+
+_TABLES: Final = """
+-- commits … bytes_stored are kept by the triggers below, so a status page reads one row a repo.
+-- files counts distinct contents: a file that a hundred commits share is one.
+CREATE TABLE repos (
+    id INTEGER PRIMARY KEY,
+    hub TEXT NOT NULL,
+    name BLOB NOT NULL,
+    private INTEGER, gated INTEGER, visibility_at REAL,     -- NULL: not yet known
+    seen_at REAL NOT NULL DEFAULT 0,
+    commits INTEGER NOT NULL DEFAULT 0,
+    files INTEGER NOT NULL DEFAULT 0,
+    files_stored INTEGER NOT NULL DEFAULT 0,
+    bytes_stored INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (hub, name)
+) STRICT;
+
+CREATE TABLE refs (
+    repo INTEGER NOT NULL,
+    revision BLOB NOT NULL,
+    commit_id ANY NOT NULL,
+    seen_at REAL NOT NULL,
+    PRIMARY KEY (repo, revision)
+) WITHOUT ROWID, STRICT;
+
+-- state is NULL while only entries of the commit were seen, never its head.
+-- info is last: SQLite reads the overflow pages of a large one only when it is asked for.
+CREATE TABLE snapshots (
+    id INTEGER PRIMARY KEY,
+    repo INTEGER NOT NULL,
+    commit_id ANY NOT NULL,
+    state TEXT,
+    view TEXT,
+    seen_at REAL NOT NULL DEFAULT 0,
+    info_view TEXT,                                         -- the view that info was seen with
+    info_version INTEGER NOT NULL DEFAULT 0,                -- grows with every change of info
+    info BLOB NOT NULL DEFAULT x'',
+    UNIQUE (repo, commit_id)
+) STRICT;
+
+-- raw is NULL when the other columns predict it to the byte (mirror.index.packing).
+CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    snapshot INTEGER NOT NULL,
+    path BLOB NOT NULL,
+    depth INTEGER NOT NULL,                                 -- how many slashes path has
+    kind ANY NOT NULL,                                      -- 0 file, 1 directory, else its name
+    size INTEGER NOT NULL,
+    oid ANY NOT NULL,
+    digest BLOB,                                            -- 32 bytes sha256, 20 git sha1
+    xet ANY,                                                -- bytes, or the text of a redaction
+    raw BLOB,
+    UNIQUE (snapshot, path)
+) STRICT;
+-- The children of a folder are one run of this index: same depth, same prefix. A column with the parent
+-- would find them too, and keep every folder's name once more for every entry.
+CREATE INDEX entries_by_depth ON entries (snapshot, depth, path);
+
+CREATE TABLE absences (
+    snapshot INTEGER NOT NULL,
+    path BLOB NOT NULL,
+    PRIMARY KEY (snapshot, path)
+) WITHOUT ROWID, STRICT;
+
+CREATE TABLE contents (
+    digest BLOB NOT NULL,
+    repo INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    stored INTEGER NOT NULL,
+    entry INTEGER NOT NULL,
+    PRIMARY KEY (digest, repo)                              -- by digest alone when a blob comes or goes
+) WITHOUT ROWID, STRICT;
+
+CREATE TABLE xets (
+    xet ANY NOT NULL,
+    repo INTEGER NOT NULL,
+    entry INTEGER NOT NULL,
+    PRIMARY KEY (xet, repo)
+) WITHOUT ROWID, STRICT;
+
+CREATE TABLE links (
+    git_sha1 BLOB PRIMARY KEY,
+    sha256 BLOB NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX links_by_sha256 ON links (sha256);
+
+CREATE TABLE blobs (
+    sha256 BLOB PRIMARY KEY,
+    size INTEGER NOT NULL,
+    used INTEGER NOT NULL                                   -- a counter: clocks go back, it does not
+) WITHOUT ROWID, STRICT;
+CREATE INDEX blobs_by_use ON blobs (used);
+
+CREATE TABLE totals (blobs INTEGER NOT NULL, size INTEGER NOT NULL) STRICT;
+INSERT INTO totals VALUES (0, 0);
+
+CREATE TABLE aliases (
+    hub TEXT NOT NULL,
+    name BLOB NOT NULL,
+    target_hub TEXT NOT NULL,
+    target_name BLOB NOT NULL,
+    upstream_id TEXT NOT NULL,
+    seen_at REAL NOT NULL,
+    PRIMARY KEY (hub, name)
+) WITHOUT ROWID, STRICT;
+
+-- By name, not by repos.id: a refusal for a repo that does not exist must not make one.
+CREATE TABLE verdicts (
+    fingerprint TEXT NOT NULL,
+    hub TEXT NOT NULL,
+    name BLOB NOT NULL,
+    access INTEGER NOT NULL,
+    accepted INTEGER NOT NULL,
+    seen_at REAL NOT NULL,
+    PRIMARY KEY (fingerprint, hub, name, access)
+) WITHOUT ROWID, STRICT;
+
+CREATE TABLE replies (
+    key BLOB PRIMARY KEY,
+    value BLOB NOT NULL                                     -- mirror.index.codec
+) WITHOUT ROWID, STRICT;
+"""
+
+# An entry is known by its content too; the first one that has it stands for all of them.
+_KNOW_CONTENT: Final = """
+    INSERT INTO contents (digest, repo, size, stored, entry)
+    SELECT NEW.digest, repo, NEW.size,
+        EXISTS (SELECT 1 FROM blobs WHERE sha256 = NEW.digest)
+            OR EXISTS (SELECT 1 FROM links JOIN blobs USING (sha256) WHERE git_sha1 = NEW.digest),
+        NEW.id
+    FROM snapshots WHERE id = NEW.snapshot
+    ON CONFLICT (digest, repo) DO NOTHING;
+"""
+_KNOW_XET: Final = """
+    INSERT INTO xets (xet, repo, entry)
+    SELECT NEW.xet, repo, NEW.id FROM snapshots WHERE id = NEW.snapshot
+    ON CONFLICT (xet, repo) DO NOTHING;
+"""
+
+_TRIGGERS: Final = f"""
+CREATE TRIGGER commit_known AFTER INSERT ON snapshots BEGIN
+    UPDATE repos SET commits = commits + 1 WHERE id = NEW.repo;
+END;
+
+CREATE TRIGGER entry_known AFTER INSERT ON entries WHEN NEW.digest IS NOT NULL BEGIN
+    {_KNOW_CONTENT}
+END;
+CREATE TRIGGER entry_changed AFTER UPDATE ON entries WHEN NEW.digest IS NOT NULL BEGIN
+    {_KNOW_CONTENT}
+END;
+CREATE TRIGGER xet_known AFTER INSERT ON entries WHEN NEW.xet <> '****' BEGIN
+    {_KNOW_XET}
+END;
+CREATE TRIGGER xet_changed AFTER UPDATE ON entries WHEN NEW.xet <> '****' BEGIN
+    {_KNOW_XET}
+END;
+
+CREATE TRIGGER content_known AFTER INSERT ON contents BEGIN
+    UPDATE repos SET files = files + 1, files_stored = files_stored + NEW.stored,
+        bytes_stored = bytes_stored + NEW.stored * NEW.size
+    WHERE id = NEW.repo;
+END;
+CREATE TRIGGER content_moved AFTER UPDATE OF stored ON contents WHEN OLD.stored <> NEW.stored BEGIN
+    UPDATE repos SET files_stored = files_stored + NEW.stored - OLD.stored,
+        bytes_stored = bytes_stored + (NEW.stored - OLD.stored) * NEW.size
+    WHERE id = NEW.repo;
+END;
+
+CREATE TRIGGER blob_stored AFTER INSERT ON blobs BEGIN
+    UPDATE totals SET blobs = blobs + 1, size = size + NEW.size;
+    UPDATE contents SET stored = 1 WHERE digest = NEW.sha256;
+    UPDATE contents SET stored = 1
+        WHERE digest IN (SELECT git_sha1 FROM links WHERE sha256 = NEW.sha256);
+END;
+CREATE TRIGGER blob_resized AFTER UPDATE OF size ON blobs BEGIN
+    UPDATE totals SET size = size + NEW.size - OLD.size;
+END;
+CREATE TRIGGER blob_dropped AFTER DELETE ON blobs BEGIN
+    UPDATE totals SET blobs = blobs - 1, size = size - OLD.size;
+    UPDATE contents SET stored = 0 WHERE digest = OLD.sha256;
+    UPDATE contents SET stored = 0
+        WHERE digest IN (SELECT git_sha1 FROM links WHERE sha256 = OLD.sha256);
+END;
+CREATE TRIGGER blob_linked AFTER INSERT ON links BEGIN
+    UPDATE contents SET stored = 1
+        WHERE digest = NEW.git_sha1 AND EXISTS (SELECT 1 FROM blobs WHERE sha256 = NEW.sha256);
+END;
+"""
+
+# The version is the sum of what is written above, so a change of the tables cannot forget to raise it.
+SCHEMA_VERSION: Final = zlib.crc32(f"{_PACKING}{_TABLES}{_TRIGGERS}".encode()) & 0x7FFFFFFF
+
+# What a writer and a reader keep of the file in memory, in KiB. An unsorted tree of 100 000 entries
+# dirties some 40 MiB of index pages; with the default of 2 MiB each of them is written many times.
+_WRITER_CACHE: Final = 32 << 10
+_READER_CACHE: Final = 8 << 10
+
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def open_for_writing(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Open the catalog's file at *path*, throwing away one that is damaged, unfinished or another version's.
+
+    Returns the connection (autocommit; WAL, so that readers never wait) and whether the file is new, empty
+    and marked as unfinished. Raises `StoreUnusableError` when no file can be made there.
+    """
+    try:
+        fresh = _mark(path).exists() or not path.exists() or not _is_current(path)
+        if fresh:
+            _mark(path).touch()
+            discard(path)
+        return _connect(path, create=fresh), fresh
+    except (sqlite3.Error, OSError) as error:
+        raise translate(error) from error
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open the same file for look-ups alone; a connection may be closed from another thread."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.execute(f"PRAGMA cache_size = -{_READER_CACHE}")
+    return connection
+
+
+def discard(path: Path) -> None:
+    """Throw the catalog's file away, with what SQLite keeps beside it; a mark stays."""
+    for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        file.unlink(missing_ok=True)
+
+
+def finish(path: Path) -> None:
+    """Bring all that was committed to the disk, and then take the mark away."""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        _mark(path).unlink(missing_ok=True)
+    except (sqlite3.Error, OSError) as error:
+        raise noted(path, error) from error
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether *error* says that the file is no longer a sound database."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+
+
+def noted(path: Path, error: Exception) -> MirrorError:
+    """Say what SQLite refused; damage leaves a mark, so that the next start throws the file away."""
+    if _is_damage(error):
+        with suppress(OSError):
+            _mark(path).touch()
+    return translate(error)
+
+
+def translate(error: Exception) -> MirrorError:
+    """Say what SQLite or the file system refused in the words of the mirror."""
+    if _is_damage(error):
+        return StoreCorruptError(
+            f"The index is damaged: {error}.", hint="Start the mirror again: it rebuilds the index."
+        )
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        return StoreFullError("The disk of the index is full.", needed=0, free=0)
+    return StoreUnusableError(f"The index cannot be used: {error}.")
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(f"{path.name}-unfinished")
+
+
+def _is_current(path: Path) -> bool:
+    """Whether the file is a database of this version, as far as its first page and schema tell."""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError as error:
+        if _is_damage(error):
+            return False
+        raise
+    return bool(version == SCHEMA_VERSION and tables)
+
+
+def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE}")
+        connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+        if create:
+            connection.executescript(
+                f"BEGIN; {_TABLES} {_TRIGGERS} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,129 @@
+"""Requests, responses and answers as values: what crosses the doors, without a socket.
+
+Two doors exist: clients come in by one (`RequestHead`, `Answer`), upstream is asked through the other
+(`UpstreamRequest`, `Response`). Between them everything is a value, so hubs can be pure functions.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from mirror.credential import Credential
+from mirror.digest import Digest
+
+# Nothing a read sends is larger: `paths-info` of 10 000 paths is 600 KiB, a git negotiation 200 KiB.
+MAX_REQUEST_BODY: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The head of a client's request.
+
+    *path* is the raw target's path, still percent-encoded, beginning with ``/``; *query* the raw query
+    without its ``?``; *headers* have lower-case names and no ``authorization``, which is *credential*;
+    *base_url* is how this client reaches the mirror, without a trailing slash.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    credential: Credential | None
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """A request the mirror makes, built from scratch and never copied from a client.
+
+    *target* is a path (``/api/…``, with its query) on the hub's own upstreams, or an absolute URL on an
+    allow-listed host. The credential is not part of it: the cache decides whose goes along.
+    """
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Upstream's whole answer to a metadata request.
+
+    *base* is the upstream base URL that answered (no trailing slash) and *url* where redirects led;
+    *headers* have lower-case names, repeated ones joined by ``, ``.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    base: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRef:
+    """A blob an answer wants to send from: stored already, or to be filled.
+
+    *digest* is the published digest (sha256 or git blob sha1); *size* in bytes; *source* is where its
+    bytes come from; *hub* and *repo* say on whose account they are fetched.
+    """
+
+    digest: Digest
+    size: int
+    source: UpstreamRequest
+    hub: str
+    repo: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes *start* up to but not including *end* of a blob."""
+
+    blob: BlobRef
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+Segment: TypeAlias = bytes | Span
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer to a client.
+
+    *headers* do not hold Content-Length, Content-Range, ETag or Accept-Ranges: the door writes those
+    from *body*, *etag* (strong, without quotes) and *ranges* (whether Range applies). *found* is how the
+    answer was found (RFC 9211: ``hit``, ``stale``, ``miss``, ``collapsed``; or ``bypass``). *credential*
+    is what a fill of the body may borrow, in memory only.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: tuple[Segment, ...] = ()
+    etag: str | None = None
+    ranges: bool = False
+    found: str = "hit"
+    credential: Credential | None = field(default=None, repr=False)
+
+    @property
+    def size(self) -> int:
+        """The length of the whole body in bytes."""
+        return sum(len(segment) for segment in self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """An answer passed through as it comes from upstream, stored nowhere.
+
+    *size* is its length in bytes, `None` if upstream did not say; *chunks* ends normally only when
+    upstream's body did, and raises otherwise; the door cuts the connection then.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    size: int | None
+    chunks: AsyncIterator[bytes]

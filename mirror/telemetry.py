@@ -1,0 +1,124 @@
+"""Counters and histograms of what happened, in the text format of Prometheus.
+
+An observer like any other: the core hands it events and knows nothing of the library. Labels are few and
+closed (hub, outcome, status class), never a repo's name: a name would make a series per repo, and private
+names public. Children are looked up once and kept, which halves the cost of an event.
+"""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+from mirror.events import Alarm, Asked, Event, FillEnded, FillStarted, Served
+
+_Child = TypeVar("_Child")
+
+# From a header answered out of memory to the largest file over a slow line, in seconds.
+_SERVED_BUCKETS: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600, 3600)
+_ASKED_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30)
+_FILL_BUCKETS: Final = (0.1, 0.5, 2.5, 10, 60, 300, 1800, 7200)
+
+
+class Telemetry:
+    """Observes events; `render` shows what they came to. Each instance has a registry of its own."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry(auto_describe=False)
+        self._requests = Counter(
+            "modelmirror_requests",
+            "Requests answered.",
+            ("hub", "found", "status"),
+            registry=registry,
+        )
+        self._request_seconds = Histogram(
+            "modelmirror_request_seconds",
+            "From the request's head to the response's last byte.",
+            ("found",),
+            buckets=_SERVED_BUCKETS,
+            registry=registry,
+        )
+        self._sent = Counter(
+            "modelmirror_sent_bytes",
+            "Bytes of bodies sent to clients.",
+            ("hub", "found"),
+            registry=registry,
+        )
+        self._fills_started = Counter(
+            "modelmirror_fills_started",
+            "Cold blobs that began to come in.",
+            ("hub",),
+            registry=registry,
+        )
+        self._fills = Counter(
+            "modelmirror_fills", "Fills that are over.", ("hub", "outcome"), registry=registry
+        )
+        self._fill_seconds = Histogram(
+            "modelmirror_fill_seconds",
+            "How long fills took.",
+            ("hub",),
+            buckets=_FILL_BUCKETS,
+            registry=registry,
+        )
+        self._received = Counter(
+            "modelmirror_received_bytes", "Bytes fetched by fills.", ("hub",), registry=registry
+        )
+        self._asked = Counter(
+            "modelmirror_upstream_requests",
+            "Metadata requests to upstream; status 0 where no answer came.",
+            ("hub", "host", "status"),
+            registry=registry,
+        )
+        self._asked_seconds = Histogram(
+            "modelmirror_upstream_seconds",
+            "How long upstream took to answer.",
+            ("hub",),
+            buckets=_ASKED_BUCKETS,
+            registry=registry,
+        )
+        self._alarms = Counter(
+            "modelmirror_alarms", "What an operator must see.", ("kind",), registry=registry
+        )
+        self._served: dict[tuple[str, str, int], tuple[Counter, Histogram, Counter]] = {}
+        self._children: dict[tuple[object, ...], object] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Count one event."""
+        match event:
+            case Served(hub, found, status, sent, seconds):
+                key = (hub, found, status)
+                children = self._served.get(key)
+                if children is None:
+                    hub, result = hub or "none", f"{status // 100}xx" if status else "cut"
+                    children = self._served[key] = (
+                        self._requests.labels(hub, found, result),
+                        self._request_seconds.labels(found),
+                        self._sent.labels(hub, found),
+                    )
+                requests, histogram, counter = children
+                requests.inc()
+                histogram.observe(seconds)
+                if sent:
+                    counter.inc(sent)
+            case Asked(hub, host, status, seconds):
+                self._child(self._asked.labels, hub, host, str(status)).inc()
+                self._child(self._asked_seconds.labels, hub).observe(seconds)
+            case FillStarted(hub, _):
+                self._child(self._fills_started.labels, hub).inc()
+            case FillEnded(hub, outcome, received, seconds):
+                self._child(self._fills.labels, hub, outcome).inc()
+                self._child(self._fill_seconds.labels, hub).observe(seconds)
+                self._child(self._received.labels, hub).inc(received)
+            case Alarm(kind, _):
+                self._child(self._alarms.labels, kind).inc()
+
+    def render(self) -> bytes:
+        """The exposition, version 0.0.4."""
+        return generate_latest(self._registry)
+
+    def _child(self, labels: Callable[..., _Child], *values: str) -> _Child:
+        key = (labels, *values)
+        found = self._children.get(key)
+        if found is None:
+            found = self._children[key] = labels(*values)
+        return found  # type: ignore[return-value]

@@ -1,0 +1,107 @@
+"""Our own pages: liveness, readiness, status, metrics, and the home page with what it needs.
+
+Read only and aggregate: what the keeper reports names public repos alone. Everything of ours stands
+under ``/-/``, where no repo can be, with two aliases that monitoring systems expect.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from mirror.cache.keeper import Keeper
+from mirror.errors import MethodRefusedError
+from mirror.messages import Answer, RequestHead
+from mirror.web.home import render
+from mirror.web.refusals import refusal
+
+# The page loads its own style and script and nothing else; it can be framed and posted nowhere.
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# The exposition format of Prometheus, version 0.0.4.
+_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_STATUS: Final = frozenset({"/-/status", "/health"})
+_METRICS: Final = frozenset({"/-/metrics", "/metrics"})
+_STATIC_TYPES: Final = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+
+
+class Operations:
+    """Answers the door's own paths.
+
+    *metrics* renders the metrics, `None` when they are closed; *static* are the home page's files by
+    name.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        *,
+        metrics: Callable[[], bytes] | None,
+        static: Mapping[str, bytes],
+    ) -> None:
+        self._keeper = keeper
+        self._metrics = metrics
+        self._static = {f"/-/static/{name}": (name, data) for name, data in static.items()}
+        self.stopping = False
+
+    def answer(self, head: RequestHead) -> Answer | None:
+        """Answer a request for one of our own pages, `None` for anything else.
+
+        Raises `MethodRefusedError` for anything but GET and HEAD.
+        """
+        path = head.path
+        page: Callable[[RequestHead], Answer]
+        if path == "/":
+            page = self._home
+        elif path == "/-/live":
+            page = self._live
+        elif path == "/-/ready":
+            page = self._ready
+        elif path in _STATUS:
+            page = self._status
+        elif path in _METRICS:
+            page = self._exposition
+        elif path in self._static:
+            page = self._file
+        else:
+            return None
+        if head.method not in {"GET", "HEAD"}:
+            raise MethodRefusedError(f"{path} can only be read.")
+        return page(head)
+
+    def _home(self, head: RequestHead) -> Answer:
+        return _own(
+            render(self._keeper.report(), head.base_url),
+            "text/html; charset=utf-8",
+            ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
+            ("Referrer-Policy", "no-referrer"),
+        )
+
+    def _live(self, _head: RequestHead) -> Answer:
+        return _own(b"live\n", "text/plain; charset=utf-8")
+
+    def _ready(self, _head: RequestHead) -> Answer:
+        if self.stopping:
+            return refusal(503, "The mirror is stopping.", [("Retry-After", "5")])
+        return _own(b"ready\n", "text/plain; charset=utf-8")
+
+    def _status(self, _head: RequestHead) -> Answer:
+        report = json.dumps(self._keeper.report(), ensure_ascii=False, separators=(",", ":"))
+        return _own(report.encode(), "application/json")
+
+    def _exposition(self, _head: RequestHead) -> Answer:
+        if self._metrics is None:
+            return refusal(404, "Metrics are closed. The setting metrics opens them.")
+        return _own(self._metrics(), _METRICS_TYPE)
+
+    def _file(self, head: RequestHead) -> Answer:
+        name, data = self._static[head.path]
+        suffix = name[name.rindex(".") :]
+        return _own(data, _STATIC_TYPES[suffix])
+
+
+def _own(body: bytes, kind: str, *headers: tuple[str, str]) -> Answer:
+    fixed = (("Content-Type", kind), ("Cache-Control", "no-store"))
+    return Answer(200, (*fixed, *headers), (body,), found="own")

@@ -1,0 +1,131 @@
+"""The running server: listen, serve, drain, stop."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Final
+
+from mirror.cache.keeper import Keeper
+from mirror.clock import Clock, SystemClock
+from mirror.events import Event, Observer
+from mirror.web.accesslog import AccessLog
+from mirror.web.app import App
+from mirror.web.heads import Heads
+from mirror.web.operations import Operations
+from mirror.web.pump import Pumps
+from mirror.web.sending import Sender
+from mirror.web.targets import Targets
+from mirror.web.wire import Listener, check_parser
+
+# Each costs 7 KiB and a descriptor; 4096 leave room for the store's under the usual limit of 65536.
+MAX_CONNECTIONS: Final = 4096
+# Connections the kernel holds while the loop is busy: a cold start of a cluster comes all at once.
+_BACKLOG: Final = 1024
+_STATIC: Final = ("home.css", "home.js")
+
+
+def _ignore(_event: Event) -> None:
+    """Observe nothing."""
+
+
+class Door:
+    """The HTTP server.
+
+    *host* and *port* (0 picks a free one) are where it listens; *public_url* and *trusted_proxies* say
+    which base URL it hands out; with *strict* no byte of a cold blob leaves before its digest matched;
+    *metrics* renders the metrics, `None` closes them; *observe* gets a `Served` per request; *drain* is
+    how long `stop` waits for running responses, *stall* how long a client may take nothing, both in
+    seconds; *access* gets the access log in batches of whole lines, `None` for none; *connections* is
+    the most that are open at once.
+    """
+
+    def __init__(  # noqa: PLR0913 -- every setting of the door, by keyword
+        self,
+        keeper: Keeper,
+        *,
+        host: str,
+        port: int,
+        public_url: str | None = None,
+        trusted_proxies: Sequence[str] = (),
+        strict: bool = False,
+        metrics: Callable[[], bytes] | None = None,
+        observe: Observer = _ignore,
+        drain: float = 30.0,
+        stall: float = 60.0,
+        access: Callable[[str], object] | None = None,
+        connections: int = MAX_CONNECTIONS,
+        clock: Clock | None = None,
+    ) -> None:
+        self._keeper = keeper
+        self._host = host
+        self._port = port
+        self._targets = Targets(public_url, trusted_proxies)
+        self._strict = strict
+        self._metrics = metrics
+        self._observe = observe
+        self._drain = drain
+        self._stall = stall
+        self._write_access = access
+        self._connections = connections
+        self._clock = clock if clock is not None else SystemClock()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> str:
+        """Listen, and return the URL: ``http://HOST:PORT`` with the real port.
+
+        Raises `ConfigError` where aiohttp lacks its C parser, `OSError` where the address is taken.
+        """
+        check_parser()
+        loop = asyncio.get_running_loop()
+        static = files("mirror.web") / "static"
+        self._operations = Operations(
+            self._keeper,
+            metrics=self._metrics,
+            static={name: (static / name).read_bytes() for name in _STATIC},
+        )
+        heads = Heads(self._clock)
+        self._pumps = Pumps(loop, stall=self._stall)
+        self._access = AccessLog(self._write_access, self._clock, loop)
+        self._app = App(
+            self._keeper,
+            targets=self._targets,
+            sender=Sender(self._keeper, self._pumps, heads, strict=self._strict, stall=self._stall),
+            operations=self._operations,
+            heads=heads,
+            access=self._access,
+            observe=self._observe,
+        )
+        self._listener = Listener(
+            self._app.handle,
+            self._app.refuse_unparsed,
+            limit=self._connections,
+            full=self._app.full(),
+        )
+        self._server = await loop.create_server(
+            self._listener, self._host, self._port, backlog=_BACKLOG, reuse_address=True
+        )
+        port = self._server.sockets[0].getsockname()[1]
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{port}"
+
+    async def stop(self) -> None:
+        """Stop accepting, let running responses end for up to *drain* seconds, cut the rest."""
+        if self._server is None:
+            return
+        self._operations.stopping = True
+        self._server.close()
+        self._listener.retire()
+        if not await self._app.until_idle(self._drain):
+            self.hurry()
+        await self._listener.shutdown(timeout=1.0)
+        await self._app.until_idle(1.0)
+        self._access.flush()
+        self._server = None
+
+    def hurry(self) -> None:
+        """Cut the responses that run now; a stop under way then ends at once."""
+        if self._server is None:
+            return
+        self._pumps.cut_all()
+        for exchange in list(self._app.running):
+            exchange.cut()

@@ -1,0 +1,256 @@
+"""The composition root: settings in, running objects out.
+
+The life of a request, in the order the parts are composed below:
+
+1.  ``web/targets`` reads the raw target, refuses what no hub could mean, and makes a `RequestHead`.
+2.  ``cache/pullthrough`` asks each hub whether it recognises it: a question.
+3.  ``cache/facts`` shows the hub what is known to this caller and fresh enough; ``hub.needs`` says what
+    is missing. A hit misses nothing.
+4.  ``cache/asking`` fetches what is missing, once however many ask, and ``hub.absorb`` turns it into
+    facts, which ``index/catalog`` remembers.
+5.  ``cache/pullthrough`` checks that the caller is admitted. There is no other way to an answer.
+6.  ``hub.answer`` writes head and body from facts; spans of blobs that are not here make
+    ``cache/fills`` start their one fill: ``upstream/transfer`` receives into a ``store/partials`` file.
+7.  ``web/body`` applies conditions and ranges, ``web/pump`` sends each span by sendfile from the blob,
+    or from the growing file as far as it has come; its end waits for the digest.
+8.  ``store/blobs`` publishes the verified file, ``index`` learns its name. The next request is a hit.
+"""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from mirror import __version__
+from mirror.cache.asking import Asking
+from mirror.cache.facts import Lifetimes
+from mirror.cache.fills import Fills
+from mirror.cache.learning import Learning
+from mirror.cache.local import LocalKeeper
+from mirror.cache.pullthrough import PullThrough
+from mirror.clock import SystemClock
+from mirror.config import Settings
+from mirror.events import Alarm, Event
+from mirror.hubs import registry
+from mirror.index.catalog import Catalog
+from mirror.index.journal import Journal
+from mirror.index.memo import Memo
+from mirror.index.rebuild import rebuild
+from mirror.index.records import Records
+from mirror.store import durable, residency
+from mirror.store.blobs import DiskStore
+from mirror.store.layout import Layout
+from mirror.store.ledger import Ledger
+from mirror.store.partials import Partials
+from mirror.telemetry import Telemetry
+from mirror.upstream.addresses import Addresses
+from mirror.upstream.client import Client
+from mirror.upstream.policy import Policy
+from mirror.upstream.transfer import Transfers
+from mirror.upstream.trust import tls_context
+from mirror.web.serve import Door
+
+# Threads for reads that may block, for publishing and for records: beyond this the disk is the limit.
+DISK_THREADS: Final = 8
+
+_LOG: Final = logging.getLogger("modelmirror")
+
+
+class Mirror:
+    """A whole mirror: enter it and it serves, leave it and everything is put away.
+
+    *settings* are all there is to know. Entering raises `MirrorError` when the data folder or a setting
+    cannot be used, and `OSError` when the address cannot be listened on.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self._door: Door | None = None
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await self._compose(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    def hurry(self) -> None:
+        """Cut what still runs of a stop under way."""
+        if self._door is not None:
+            self._door.hurry()
+
+    async def _compose(self, stack: AsyncExitStack) -> None:
+        settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
+
+        def observe(event: Event) -> None:
+            telemetry(event)
+            if isinstance(event, Alarm):
+                _LOG.warning("%s: %s", event.kind, event.detail)
+
+        # The data folder, held alone from here on.
+        layout = Layout(settings.data)
+        layout.prepare()
+        stack.enter_context(durable.StoreLock(layout.lock))
+        layout.tidy()
+        secret = layout.secret()
+        seeing = residency.choose(layout.root)
+        ledger = Ledger(settings.quota, settings.min_free, layout.measure(), layout.free)
+        store = DiskStore(layout, ledger, residency=seeing, observe=observe)
+        stack.callback(store.close)
+        partials = Partials(layout, ledger, residency=seeing)
+
+        # What is known.
+        index = stack.enter_context(
+            _Index(layout, store, lambda sentence: observe(Alarm("damaged", sentence)))
+        )
+
+        # The way out.
+        hubs = registry.hubs(
+            secret=secret,
+            tree_limit=settings.huggingface_tree_limit,
+            ref_lifetime=settings.huggingface_ref_lifetime,
+        )
+        upstreams = {"huggingface": settings.huggingface_upstreams}
+        policy = Policy(upstreams, settings.upstream_hosts, settings.upstream_redirect_hosts)
+        addresses = Addresses(policy.named, clock)
+        stack.callback(addresses.close)
+        trust = tls_context()
+        client = Client(policy, addresses, trust=trust, clock=clock, observe=observe)
+        await client.open()
+        stack.push_async_callback(client.close)
+        transfers = Transfers(policy, addresses, trust=trust, clock=clock)
+        stack.callback(transfers.close)
+
+        # The engine.
+        workers = _pool(stack, settings.upstream_connections, "fill")
+        disk = _pool(stack, DISK_THREADS, "disk")
+        fills = Fills(
+            store=store,
+            partials=partials,
+            catalog=index.catalog,
+            journal=index.journal,
+            fetcher=transfers,
+            clock=clock,
+            observe=observe,
+            workers=workers,
+            disk=disk,
+            strict=settings.strict,
+        )
+        stack.push_async_callback(fills.close)
+        asking = Asking(
+            upstream=client,
+            catalog=index.catalog,
+            learning=Learning(
+                catalog=index.catalog,
+                memo=index.memo,
+                journal=index.journal,
+                records=index.records,
+            ),
+            clock=clock,
+            limits={"huggingface": settings.huggingface_tree_limit},
+        )
+        pull = PullThrough(
+            hubs=hubs,
+            asking=asking,
+            fills=fills,
+            upstream=client,
+            catalog=index.catalog,
+            memo=index.memo,
+            lifetimes=Lifetimes(
+                refs={"huggingface": settings.huggingface_ref_lifetime},
+                audience=settings.audience_lifetime,
+                grace=settings.audience_grace,
+            ),
+            clock=clock,
+            secret=secret,
+            offline=settings.offline,
+            observe=observe,
+        )
+        stack.push_async_callback(pull.close)
+        keeper = LocalKeeper(
+            pull,
+            fills,
+            index.catalog,
+            clock,
+            room=lambda: {"quota": ledger.quota, "free": ledger.available()},
+            about={
+                "version": __version__,
+                "upstreams": upstreams,
+                "offline": settings.offline,
+            },
+        )
+        stack.callback(keeper.write_touches)
+
+        # The door, opened last and closed first.
+        self._door = Door(
+            keeper,
+            host=settings.host,
+            port=settings.port,
+            public_url=settings.public_url,
+            trusted_proxies=settings.trusted_proxies,
+            strict=settings.strict,
+            metrics=telemetry.render if settings.metrics == "on" else None,
+            observe=observe,
+            drain=settings.drain,
+        )
+        self.url = await self._door.start()
+        stack.push_async_callback(self._door.stop)
+
+
+class _Index:
+    """Catalog, records, journal and memo of a data folder; the catalog is rebuilt when it is not there."""
+
+    def __init__(self, layout: Layout, store: DiskStore, damaged: Callable[[str], None]) -> None:
+        self._layout = layout
+        self._store = store
+        self._damaged = damaged
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        layout = self._layout
+        with ExitStack() as stack:
+            self.catalog = Catalog.open(layout.index)
+            stack.callback(self.catalog.close)
+            self.records = Records(layout.records, _writer(layout), self._damaged)
+            self.journal = Journal.open(
+                layout.journal, _writer(layout), durable.sync_file, self._damaged
+            )
+            stack.callback(self.journal.close)
+            self.journal.compact()
+            self.memo = Memo.open(layout.memo)
+            stack.callback(self.memo.close)
+            if self.catalog.fresh:
+                blobs = ((blob.digest, blob.size) for blob in self._store.walk())
+                rebuild(self.catalog, self.records, self.journal, blobs)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+
+def _writer(layout: Layout) -> Callable[[Path, bytes], None]:
+    return lambda path, data: durable.write(layout.temporary(), path, data)
+
+
+def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:
+    pool = ThreadPoolExecutor(size, thread_name_prefix=name)
+    stack.callback(pool.shutdown, wait=True)
+    return pool

@@ -1,0 +1,1 @@
+"""Tests of the mirror; what each folder holds is told in docs/contributing.md."""

@@ -1,0 +1,1 @@
+"""The mirror against real clients: the libraries and programs that people point at it."""

@@ -1,0 +1,193 @@
+"""The environments that real clients run in, one per client group.
+
+The libraries under test contradict one another (four releases of huggingface_hub, two of them on
+different HTTP stacks) and none of them may meet the mirror's own dependencies, so each group gets a
+virtualenv of its own. It is made from a lock file with every hash checked, once per content of that
+lock: its folder bears the digest, so that a changed lock is a new environment and an unchanged one
+is never looked at again.
+
+A lock is made from the `.in` file beside it by `pip-compile --generate-hashes --allow-unsafe
+--strip-extras --no-annotate --no-header --no-emit-options`, and with `--no-emit-index-url
+--no-emit-find-links` it names no host: where packages come from is the user's own setting.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CACHE = HERE.parents[1] / ".cache" / "clients"
+LOCKS = HERE / "locks"
+NODE = HERE / "node"
+
+#: Groups of Python clients, by the name of their lock file.
+PYTHON_GROUPS = ("hub24", "hub133", "hub036", "hub025", "ml")
+
+_BUILD_SECONDS = 1200
+_DIGEST_LENGTH = 12
+_READY = ".ready"
+_TORCH_PYTHON = (3, 11)
+
+
+class EnvironmentUnavailableError(Exception):
+    """A client cannot run on this machine; the text says what to install."""
+
+
+class BuildError(Exception):
+    """An environment could have been made but was not; the text holds the installer's words."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Environment:
+    """One ready environment: the folder, and the folder of its commands."""
+
+    group: str
+    path: Path
+
+    @property
+    def commands(self) -> Path:
+        """Folder to put first on PATH, so that `hf` and `python` are this group's."""
+        return self.path / ("node_modules/.bin" if self.group == "node" else "bin")
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of a Python group."""
+        return self.commands / "python"
+
+
+def environment(group: str) -> Environment:
+    """Give the environment of a group, making it first if its lock has none yet.
+
+    Args:
+        group: One of `PYTHON_GROUPS`, or `node`.
+
+    Raises:
+        EnvironmentUnavailableError: A tool or an interpreter is missing here.
+        BuildError: The installer failed.
+    """
+    path = CACHE / f"{group}-{_digest(group)}"
+    if not (path / _READY).exists():
+        with _only_one(group):
+            if not (path / _READY).exists():
+                shutil.rmtree(path, ignore_errors=True)
+                path.mkdir(parents=True)
+                if group == "node":
+                    _build_node(path)
+                else:
+                    _build_python(_interpreter(group), LOCKS / f"{group}.lock", path)
+                (path / _READY).touch()
+                _forget_older(group, path)
+    return Environment(group, path)
+
+
+def command(name: str, package: str) -> str:
+    """Give the path of an operating system command.
+
+    Args:
+        name: The command, as typed.
+        package: The Debian package that brings it.
+
+    Raises:
+        EnvironmentUnavailableError: It is not on PATH.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise EnvironmentUnavailableError(f"{name} is not installed: apt-get install {package}")
+    return found
+
+
+def _digest(group: str) -> str:
+    """Name what an environment is made of: the lock, and for Python the interpreter's release."""
+    if group == "node":
+        content = (NODE / "package.json").read_bytes() + (NODE / "package-lock.json").read_bytes()
+    else:
+        release = f"{sys.implementation.cache_tag} {sys.platform}\n"
+        content = release.encode() + (LOCKS / f"{group}.lock").read_bytes()
+    return hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH]
+
+
+def _interpreter(group: str) -> str:
+    """Give the Python to make a group's environment with: this one, where the lock allows it.
+
+    The CPU build of torch is locked as one file, for one release of Python on one platform.
+
+    Raises:
+        EnvironmentUnavailableError: The release that the lock is for is not installed.
+    """
+    if group != "ml" or sys.version_info[:2] == _TORCH_PYTHON:
+        return sys.executable
+    return command("python3.{1}".format(*_TORCH_PYTHON), "python3.{1}".format(*_TORCH_PYTHON))
+
+
+def _build_python(python: str, lock: Path, path: Path) -> None:
+    """Make a virtualenv and install a lock into it; the lock is complete, so nothing is resolved."""
+    _run([python, "-m", "venv", str(path)], path)
+    pip = [str(path / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    _run([*pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(lock)], path)
+
+
+def _build_node(path: Path) -> None:
+    """Install the package lock of the JavaScript client; no package may run a script."""
+    npm = command("npm", "npm")
+    for name in ("package.json", "package-lock.json", ".npmrc"):
+        shutil.copy(NODE / name, path / name)
+    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    _run([npm, "ci", *quiet], path)
+
+
+def _run(arguments: list[str], folder: Path) -> None:
+    """Run one step of a build; its output is shown only when it fails."""
+    done = subprocess.run(
+        arguments,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        hint = ""
+        if "torch" in done.stderr:
+            hint = (
+                "\nThe lock names the CPU build of torch, which the package index does not carry: "
+                "set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu, or PIP_FIND_LINKS "
+                "to a folder that holds the file."
+            )
+        raise BuildError(
+            f"{' '.join(arguments)} failed with {done.returncode}:\n{done.stderr[-4000:]}{hint}",
+        )
+
+
+@contextlib.contextmanager
+def _only_one(group: str) -> Iterator[None]:
+    """Let one process at a time make a group's environment; the others wait and find it made."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    (CACHE.parent / ".gitignore").write_text("*\n")
+    with (CACHE / f"{group}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _forget_older(group: str, current: Path) -> None:
+    """Delete environments of former locks of the same group: one of them is a gigabyte."""
+    for other in CACHE.glob(f"{group}-*"):
+        if other != current and other.is_dir():
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def main() -> None:
+    """Make the environments named on the command line, or all, and print where they are."""
+    for group in sys.argv[1:] or (*PYTHON_GROUPS, "node"):
+        sys.stdout.write(f"{group}\t{environment(group).path}{os.linesep}")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the clients are made to do; each module runs in the environment of its client alone."""

@@ -1,0 +1,329 @@
+"""An index in memory, for tests of the layers above: the same answers as the catalog, from dictionaries.
+
+It passes tests/conformance/test_index.py. Where the catalog keeps counts by triggers, this one counts
+when asked, so that the suite compares two ways to the same number.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+
+from mirror.digest import GIT_SHA1, SHA256, Digest
+from mirror.errors import StoreUnusableError
+from mirror.index.protocol import RepoRow, StoredBlob, Totals
+from mirror.names import (
+    Access,
+    Alias,
+    Entries,
+    Entry,
+    Fact,
+    Ref,
+    Reply,
+    Repo,
+    Snapshot,
+    SnapshotState,
+    Verdict,
+    Visibility,
+)
+
+_REDACTED = "****"
+_GREATEST_SIZE = (1 << 63) - 1  # what a column of the catalog takes
+
+
+@dataclass(slots=True)
+class _Commit:
+    """What is known of one commit: its head, the view its info was seen with, its paths."""
+
+    head: Snapshot | None = None
+    info_view: str = ""
+    entries: dict[str, Entry] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
+
+
+class MemoryIndex:
+    """An `mirror.index.protocol.Index` that forgets everything when it goes."""
+
+    def __init__(self) -> None:
+        self._commits: dict[Repo, dict[str, _Commit]] = {}
+        self._refs: dict[tuple[Repo, str], Ref] = {}
+        self._audiences: dict[Repo, Visibility] = {}
+        self._seen: dict[Repo, float] = {}
+        self._aliases: dict[Repo, Alias] = {}
+        self._verdicts: dict[tuple[str, Repo, Access], Verdict] = {}
+        self._replies: dict[str, Reply] = {}
+        self._links: dict[Digest, Digest] = {}
+        self._blobs: dict[Digest, StoredBlob] = {}
+        self._last_use = 0
+        self._closed = False
+
+    # ── what upstream said ─────────────────────────────────────────────────────────────────────
+
+    def record(self, facts: Sequence[Fact]) -> "Future[None]":
+        """Write *facts* down, all of them or none."""
+        return self._do(lambda: self._record(facts))
+
+    def record_verdict(self, fingerprint: str, verdict: Verdict) -> "Future[None]":
+        """Write down what upstream said to one credential."""
+        key = (fingerprint, verdict.repo, verdict.access)
+        return self._do(lambda: self._verdicts.update({key: verdict}))
+
+    def ref(self, repo: Repo, revision: str) -> Ref | None:
+        """The commit that *revision* was last seen at."""
+        return self._refs.get((repo, revision))
+
+    def refs(self, repo: Repo) -> Sequence[Ref]:
+        """Every revision of *repo* ever seen, by name."""
+        found = [ref for ref in self._refs.values() if ref.repo == repo]
+        return sorted(found, key=lambda ref: ref.revision)
+
+    def snapshot(self, repo: Repo, commit: str) -> Snapshot | None:
+        """The head of the file list of *commit*."""
+        return self._commit(repo, commit).head
+
+    def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
+        """One path of *commit*, if known to exist."""
+        return self._commit(repo, commit).entries.get(path)
+
+    def absent(self, repo: Repo, commit: str, path: str) -> bool:
+        """Whether *path* is proved not to exist."""
+        known = self._commit(repo, commit)
+        complete = known.head is not None and known.head.state is SnapshotState.COMPLETE
+        return path in known.absent or (complete and path not in known.entries)
+
+    def absences(self, repo: Repo, commit: str) -> Sequence[str]:
+        """The paths that upstream was asked for and does not have."""
+        return sorted(self._commit(repo, commit).absent)
+
+    def listing(
+        self, repo: Repo, commit: str, folder: str, *, recursive: bool, after: str, limit: int
+    ) -> Sequence[Entry]:
+        """Known entries below *folder* in path order after *after*, at most *limit*."""
+        prefix = f"{folder}/" if folder else ""
+        entries = self._commit(repo, commit).entries
+        found = [
+            path
+            for path in sorted(entries)
+            if path.startswith(prefix)
+            and path > after
+            and (recursive or "/" not in path.removeprefix(prefix))
+        ]
+        return [entries[path] for path in found[:limit]]
+
+    def by_digest(self, repo: Repo, hex_digest: str) -> tuple[str, Entry] | None:
+        """A commit of *repo* and its entry with this content."""
+        wanted = {hex_digest}
+        wanted |= {git.hex for git, sha256 in self._links.items() if sha256.hex == hex_digest}
+        return self._find(
+            repo, lambda entry: entry.digest is not None and entry.digest.hex in wanted
+        )
+
+    def by_xet(self, repo: Repo, xet_hash: str) -> tuple[str, Entry] | None:
+        """A commit of *repo* and its entry with this Xet hash."""
+        if xet_hash == _REDACTED:
+            return None
+        return self._find(repo, lambda entry: entry.xet == xet_hash)
+
+    def visibility(self, repo: Repo) -> Visibility | None:
+        """Who may see *repo*, as last seen."""
+        return self._audiences.get(repo)
+
+    def alias(self, asked: Repo) -> Alias | None:
+        """The repo that *asked* is another name of."""
+        return self._aliases.get(asked)
+
+    def verdict(self, fingerprint: str, repo: Repo, access: Access) -> Verdict | None:
+        """What upstream last said to one credential."""
+        return self._verdicts.get((fingerprint, repo, access))
+
+    def reply(self, key: str) -> Reply | None:
+        """Upstream's lasting answer kept under *key*."""
+        return self._replies.get(key)
+
+    def repos(self, *, public_only: bool) -> Sequence[RepoRow]:
+        """Every repo that something is known of, by name."""
+        rows = [self._row(repo) for repo in sorted(self._seen)]
+        return [
+            row
+            for row in rows
+            if not public_only
+            or (row.visibility and not row.visibility.private and not row.visibility.gated)
+        ]
+
+    # ── what the store holds ───────────────────────────────────────────────────────────────────
+
+    def stored(
+        self, blobs: Sequence[tuple[Digest, int]], links: Sequence[tuple[Digest, Digest]] = ()
+    ) -> "Future[None]":
+        """Note that *blobs* are here, and what git calls some of them."""
+
+        def work() -> None:
+            for digest, _ in blobs:
+                _expect(digest, SHA256)
+            for git_sha1, sha256 in links:
+                self._link(git_sha1, sha256)
+            for digest, size in blobs:
+                self._blobs[digest] = StoredBlob(digest, size, self._use())
+
+        return self._do(work)
+
+    def dropped(self, digests: Sequence[Digest]) -> "Future[None]":
+        """Note that these blobs are here no longer."""
+
+        def work() -> None:
+            for digest in digests:
+                _expect(digest, SHA256)
+                self._blobs.pop(digest, None)
+
+        return self._do(work)
+
+    def touch(self, digests: Sequence[Digest]) -> "Future[None]":
+        """Note that these blobs were wanted, in this order."""
+
+        def work() -> None:
+            for digest in digests:
+                _expect(digest, SHA256)
+                use = self._use()
+                if digest in self._blobs:
+                    self._blobs[digest] = replace(self._blobs[digest], used=use)
+
+        return self._do(work)
+
+    def link(self, git_sha1: Digest, sha256: Digest) -> "Future[None]":
+        """Note that the content git names *git_sha1* is stored as *sha256*."""
+        return self._do(lambda: self._link(git_sha1, sha256))
+
+    def sha256_of(self, git_sha1: Digest) -> Digest | None:
+        """The name in the store of the content that git names *git_sha1*."""
+        return self._links.get(git_sha1)
+
+    def totals(self) -> Totals:
+        """What is stored, in all."""
+        return Totals(len(self._blobs), sum(blob.size for blob in self._blobs.values()))
+
+    def least_recent(self, *, after: int, limit: int) -> Sequence[StoredBlob]:
+        """At most *limit* blobs in order of last use beyond *after*."""
+        found = [blob for blob in self._blobs.values() if blob.used > after]
+        return sorted(found, key=lambda blob: blob.used)[:limit]
+
+    def finish(self) -> None:
+        """Do nothing: it has no disk to be level with."""
+
+    def close(self) -> None:
+        """Take no more."""
+        self._closed = True
+
+    # ── how ────────────────────────────────────────────────────────────────────────────────────
+
+    def _do(self, work: Callable[[], object]) -> "Future[None]":
+        future: Future[None] = Future()
+        if self._closed:
+            future.set_exception(StoreUnusableError("The index is closed."))
+            return future
+        try:
+            work()
+        except (OverflowError, ValueError) as error:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+        return future
+
+    def _record(self, facts: Sequence[Fact]) -> None:
+        for fact in facts:
+            if isinstance(fact, Entries) and any(e.size > _GREATEST_SIZE for e in fact.entries):
+                raise OverflowError("a size beyond any file")
+        for fact in facts:
+            match fact:
+                case Ref():
+                    self._saw(fact.repo, fact.seen_at)
+                    self._refs[fact.repo, fact.revision] = fact
+                case Snapshot():
+                    self._saw(fact.repo, fact.seen_at)
+                    self._snapshot(fact)
+                case Entries():
+                    self._saw(fact.repo, 0.0)
+                    self._entries(fact)
+                case Visibility():
+                    self._saw(fact.repo, fact.seen_at)
+                    self._audiences[fact.repo] = fact
+                case Alias():
+                    self._aliases[fact.asked] = fact
+                case Reply() if fact.lasting:
+                    self._replies[fact.key] = fact
+                case _:
+                    pass
+
+    def _snapshot(self, fact: Snapshot) -> None:
+        known = self._made(fact.repo, fact.commit)
+        state, view, info = fact.state, fact.view, b""
+        if known.head is not None:
+            info = known.head.info
+            if known.head.state is SnapshotState.COMPLETE:
+                state = known.head.state
+                if fact.state is not state or known.head.view == "full":
+                    view = known.head.view
+        if fact.info and not (info and known.info_view == "full" and fact.view != "full"):
+            info, known.info_view = fact.info, fact.view
+        known.head = replace(fact, state=state, view=view, info=info)
+
+    def _entries(self, fact: Entries) -> None:
+        known = self._made(fact.repo, fact.commit)
+        for entry in fact.entries:
+            old = known.entries.get(entry.path)
+            shown = old is not None and old.xet is not None and old.xet != _REDACTED
+            if not (shown and entry.xet == _REDACTED):
+                known.entries[entry.path] = entry
+            known.absent.discard(entry.path)
+        known.absent.update(path for path in fact.absent if path not in known.entries)
+
+    def _link(self, git_sha1: Digest, sha256: Digest) -> None:
+        _expect(git_sha1, GIT_SHA1)
+        _expect(sha256, SHA256)
+        self._links.setdefault(git_sha1, sha256)
+
+    def _saw(self, repo: Repo, seen_at: float) -> None:
+        self._seen[repo] = max(self._seen.get(repo, 0.0), seen_at)
+
+    def _use(self) -> int:
+        self._last_use += 1
+        return self._last_use
+
+    def _commit(self, repo: Repo, commit: str) -> _Commit:
+        return self._commits.get(repo, {}).get(commit, _Commit())
+
+    def _made(self, repo: Repo, commit: str) -> _Commit:
+        return self._commits.setdefault(repo, {}).setdefault(commit, _Commit())
+
+    def _find(self, repo: Repo, wanted: Callable[[Entry], bool]) -> tuple[str, Entry] | None:
+        for commit, known in self._commits.get(repo, {}).items():
+            for entry in known.entries.values():
+                if wanted(entry):
+                    return commit, entry
+        return None
+
+    def _row(self, repo: Repo) -> RepoRow:
+        commits = self._commits.get(repo, {})
+        contents = {
+            entry.digest: entry.size
+            for known in commits.values()
+            for entry in known.entries.values()
+            if entry.digest is not None
+        }
+        here = {
+            digest: size
+            for digest, size in contents.items()
+            if digest in self._blobs or self._links.get(digest) in self._blobs
+        }
+        return RepoRow(
+            repo,
+            len(commits),
+            len(contents),
+            len(here),
+            sum(here.values()),
+            self._audiences.get(repo),
+            self._seen[repo],
+        )
+
+
+def _expect(digest: Digest, algorithm: str) -> None:
+    if digest.algorithm != algorithm:
+        raise ValueError(f"{digest} is not a {algorithm}")

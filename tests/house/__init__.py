@@ -1,0 +1,1 @@
+"""What keeps the checkout in order: read by `make`, not by the mirror."""

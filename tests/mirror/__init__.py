@@ -1,0 +1,1 @@
+"""The whole mirror, as one process, against the scripted origin."""

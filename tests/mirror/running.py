@@ -1,0 +1,152 @@
+"""A mirror running as its own process, as people run it."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from tests.origin import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """One raw answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+@dataclass
+class Running:
+    """``python -m mirror serve`` on a data folder, pointed at an origin."""
+
+    data: Path
+    origin: Origin
+    flags: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start the process and wait for its first line."""
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("MODELMIRROR_")},
+            "MODELMIRROR_HUGGINGFACE_UPSTREAMS": self.origin.url,
+            "MODELMIRROR_REDIRECT_HOSTS": ",".join(self.origin.redirect_hosts),
+            "MODELMIRROR_MIN_FREE": "1MiB",
+            **self.settings,
+        }
+        self.log = self.data.parent / f"{self.data.name}.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "mirror",
+                    "serve",
+                    "--port",
+                    "0",
+                    "--data",
+                    str(self.data),
+                    *self.flags,
+                ],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("modelmirror listening on "), line + self.log.read_text()
+        self.url = line.split()[-1]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Stop the process with a signal and return its exit code."""
+        self.process.send_signal(number)
+        try:
+            code = self.process.wait(timeout=40)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+        return code
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.stop()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port it listens on."""
+        parts = urlsplit(self.url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        return parts.hostname, parts.port
+
+    def settle(self) -> None:
+        """Wait until no fill is under way: what clients have is then in the store."""
+        deadline = time.monotonic() + 10
+        while self.ask("/-/status").json()["fills"]:
+            assert time.monotonic() < deadline, "fills did not end"
+            time.sleep(0.01)
+
+    def rss(self) -> int:
+        """Peak resident memory of the process, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) << 10
+
+    def ask(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout: float = 30,
+    ) -> Got:
+        """One request on a connection of its own; raises what a client would see when it is cut."""
+        connection = http.client.HTTPConnection(*self.address, timeout=timeout)
+        with contextlib.closing(connection):
+            sent = dict(headers or {})
+            if token is not None:
+                sent["Authorization"] = f"Bearer {token}"
+            connection.request(method, path, body=body, headers=sent)
+            answer = connection.getresponse()
+            return Got(
+                answer.status,
+                {name.lower(): value for name, value in answer.getheaders()},
+                answer.read(),
+            )
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, int]]:
+    """Each file below *folder* with its size, in order."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            yield str(path.relative_to(folder)), path.stat().st_size

@@ -1,0 +1,173 @@
+"""Where each fact goes, and what a rebuilt index still knows."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from mirror.cache.learning import Learning
+from mirror.digest import Digest
+from mirror.index.catalog import Catalog
+from mirror.index.journal import Journal
+from mirror.index.memo import Memo
+from mirror.index.rebuild import rebuild
+from mirror.index.records import Records
+from mirror.messages import Response
+from mirror.names import (
+    Access,
+    Alias,
+    Entries,
+    Entry,
+    Fact,
+    Ref,
+    Reply,
+    Repo,
+    Snapshot,
+    SnapshotState,
+    Verdict,
+    Visibility,
+)
+from mirror.store import durable
+from mirror.store.layout import Layout
+
+REPO = Repo("hub", "models/acme/tiny")
+COMMIT, LATER = "a" * 40, "b" * 40
+FILE = Entry("a.txt", "file", 1, Digest("git-sha1", "c" * 40), "c" * 40, None, b'{"path":"a.txt"}')
+
+
+class House:
+    """Everything that remembers, in one folder."""
+
+    def __init__(self, layout: Layout, stack: ExitStack) -> None:
+        self.layout = layout
+        self.writes: list[Path] = []
+        self.catalog = Catalog.open(layout.index)
+        stack.callback(self.close)
+        self.catalog.finish()
+        self.records = Records(layout.records, self._write)
+        self.journal = Journal.open(layout.journal, self._write, durable.sync_file)
+        stack.callback(self.journal.close)
+        memo = Memo.open(layout.memo)
+        stack.callback(memo.close)
+        self.learning = Learning(
+            catalog=self.catalog, memo=memo, journal=self.journal, records=self.records
+        )
+
+    def learn(self, *facts: Fact, fingerprint: str = "") -> None:
+        """Take facts in."""
+        asyncio.run(self.learning.learn(facts, fingerprint))
+
+    def lose_the_index(self) -> Catalog:
+        """Begin the catalog again from records and journal."""
+        self.catalog.close()
+        for file in self.layout.root.glob("index.sqlite3*"):
+            file.unlink()
+        self.catalog = Catalog.open(self.layout.index)
+        rebuild(self.catalog, self.records, self.journal, ())
+        return self.catalog
+
+    def close(self) -> None:
+        """Close the catalog that is open now."""
+        self.catalog.close()
+
+    def _write(self, path: Path, data: bytes) -> None:
+        self.writes.append(path)
+        durable.write(self.layout.temporary(), path, data)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """A prepared data folder with a catalog, records, a journal and a memo."""
+    layout = Layout(tmp_path / "data")
+    layout.prepare()
+    with ExitStack() as stack:
+        yield House(layout, stack)
+
+
+def _whole(commit: str, at: float, view: str = "full") -> tuple[Fact, ...]:
+    return (
+        Ref(REPO, "main", commit, at),
+        Visibility(REPO, private=False, gated=False, seen_at=at),
+        Snapshot(REPO, commit, SnapshotState.PENDING, "", b"{}", at),
+        Entries(REPO, commit, (FILE,)),
+        Snapshot(REPO, commit, SnapshotState.COMPLETE, view, b"", at),
+    )
+
+
+def test_learning_writes_a_record_once(house: House) -> None:
+    """A complete list is recorded when it completes and not again with every fresh look at its head."""
+    house.learn(*_whole(COMMIT, 1.0))
+    written = len(house.writes)
+
+    for at in (2.0, 3.0):
+        house.learn(
+            Ref(REPO, "main", COMMIT, at),
+            Snapshot(REPO, COMMIT, SnapshotState.PENDING, "", b"{}", at),
+        )
+
+    assert len(house.writes) == written
+    snapshot = house.catalog.snapshot(REPO, COMMIT)
+    assert snapshot is not None
+    assert snapshot.state is SnapshotState.COMPLETE
+
+
+def test_learning_writes_a_record_again_when_more_is_seen(house: House) -> None:
+    """A list with hidden hashes is recorded anew once somebody saw all of it."""
+    house.learn(*_whole(COMMIT, 1.0, view="redacted"))
+    written = len(house.writes)
+    house.learn(*_whole(COMMIT, 2.0, view="full"))
+
+    assert len(house.writes) == written + 1
+
+
+def test_learning_remembers_that_a_repo_went_private_when_the_index_is_lost(house: House) -> None:
+    """The record says public, the journal says private since: a rebuilt index believes the journal."""
+    house.learn(*_whole(COMMIT, 1.0))
+    house.learn(Visibility(REPO, private=True, gated=False, seen_at=2.0))
+
+    seen = house.lose_the_index().visibility(REPO)
+
+    assert seen is not None
+    assert seen.private
+
+
+def test_learning_remembers_refs_aliases_and_replies_when_the_index_is_lost(house: House) -> None:
+    """A ref that moved back, another name and a lasting reply survive the loss of the index."""
+    other = Repo("hub", "models/acme/old")
+    response = Response(200, {}, b"[]", "https://hub", "https://hub/refs")
+    house.learn(*_whole(COMMIT, 1.0))
+    house.learn(*_whole(LATER, 2.0))
+    house.learn(Ref(REPO, "main", COMMIT, 3.0))
+    house.learn(Alias(other, REPO, "id", 3.0), Reply("refs", response, 3.0, 60.0, lasting=True))
+
+    catalog = house.lose_the_index()
+
+    ref, alias = catalog.ref(REPO, "main"), catalog.alias(other)
+    assert ref is not None
+    assert ref.commit == COMMIT
+    assert alias is not None
+    assert alias.repo == REPO
+    assert catalog.reply("refs") is not None
+    assert catalog.entry(REPO, LATER, "a.txt") == FILE
+
+
+def test_learning_accepts_nobody_without_a_credential(house: House) -> None:
+    """A verdict learned without a credential is not written down for anybody."""
+    house.learn(Verdict(REPO, Access.READ, accepted=True, seen_at=1.0))
+    house.learn(Verdict(REPO, Access.READ, accepted=True, seen_at=1.0), fingerprint="alice")
+
+    assert house.catalog.verdict("", REPO, Access.READ) is None
+    assert house.catalog.verdict("alice", REPO, Access.READ) is not None
+
+
+def test_learning_frees_a_name_that_answers_for_itself_again(house: House) -> None:
+    """A repo made anew under an old name is nobody's alias any longer."""
+    old = Repo("hub", "models/acme/old")
+    house.learn(Alias(old, REPO, "id", 1.0))
+    house.learn(Visibility(old, private=False, gated=False, seen_at=2.0))
+
+    alias = house.catalog.alias(old)
+
+    assert alias is None or alias.repo == old

@@ -1,0 +1,225 @@
+"""Preconditions, refusals, heads, the log's words, the home page and the metrics: text in, text out."""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+
+import pytest
+
+from mirror import errors
+from mirror.clock import FixedClock
+from mirror.digest import sha256_of
+from mirror.events import Alarm, Asked, FillEnded, FillStarted, Served
+from mirror.telemetry import Telemetry
+from mirror.web.accesslog import BATCH, AccessLog, escape
+from mirror.web.conditional import Verdict, judge, range_applies
+from mirror.web.heads import Heads
+from mirror.web.home import MAX_REPOS, render
+from mirror.web.refusals import header_text, refuse
+from mirror.web.trace import Trace
+
+
+@pytest.mark.parametrize(
+    ("headers", "verdict"),
+    [
+        ({}, Verdict.PROCEED),
+        ({"if-none-match": '"t"'}, Verdict.UNCHANGED),
+        ({"if-none-match": 'W/"t"'}, Verdict.UNCHANGED),
+        ({"if-none-match": '"a", W/"t" , "b"'}, Verdict.UNCHANGED),
+        ({"if-none-match": ', ,"a",, "t",'}, Verdict.UNCHANGED),
+        ({"if-none-match": " * "}, Verdict.UNCHANGED),
+        ({"if-none-match": '"T"'}, Verdict.PROCEED),
+        ({"if-none-match": "t"}, Verdict.PROCEED),
+        ({"if-none-match": '"t" "t"'}, Verdict.PROCEED),
+        ({"if-none-match": 'w/"t"'}, Verdict.PROCEED),
+        ({"if-none-match": '"t'}, Verdict.PROCEED),
+        ({"if-match": '"t"'}, Verdict.PROCEED),
+        ({"if-match": "*"}, Verdict.PROCEED),
+        ({"if-match": 'W/"t"'}, Verdict.FAILED),
+        ({"if-match": '"a"'}, Verdict.FAILED),
+        ({"if-match": ""}, Verdict.FAILED),
+        ({"if-match": '"a"', "if-none-match": '"t"'}, Verdict.FAILED),
+        ({"if-match": '"t"', "if-none-match": '"t"'}, Verdict.UNCHANGED),
+    ],
+)
+def test_preconditions_follow_the_rfc(headers: Mapping[str, str], verdict: Verdict) -> None:
+    """If-Match compares strongly, If-None-Match weakly, in this order (RFC 9110 §13)."""
+    assert judge("GET", headers, "t") is verdict
+    expected = Verdict.FAILED if verdict is Verdict.UNCHANGED else verdict
+    assert judge("POST", headers, "t") is expected
+
+
+def test_if_range_takes_our_strong_tag_alone() -> None:
+    """Weak tags, dates and other tags send the whole body."""
+    assert range_applies({}, "t")
+    assert range_applies({"if-range": '"t"'}, "t")
+    for value in ('W/"t"', '"u"', "t", "", "Wed, 21 Oct 2015 07:28:00 GMT"):
+        assert not range_applies({"if-range": value}, "t")
+    assert not range_applies({"if-range": '"t"'}, None)
+
+
+DIGEST = sha256_of(b"")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "header"),
+    [
+        (errors.QuestionError("x"), 400, None),
+        (errors.MethodRefusedError("x", allowed=("GET",)), 405, ("Allow", "GET")),
+        (errors.TooLargeError("x"), 413, None),
+        (
+            errors.NotAdmittedError("x", repo="r", gated=False, anonymous=True),
+            401,
+            ("X-Error-Code", "RepoNotFound"),
+        ),
+        (
+            errors.NotAdmittedError("x", repo="r", gated=True, anonymous=False),
+            403,
+            ("X-Error-Code", "GatedRepo"),
+        ),
+        (errors.UpstreamRefusedError("x", status=404, headers={}), 404, None),
+        (errors.UpstreamRefusedError("x", status=302, headers={}), 502, None),
+        (errors.UpstreamError("x"), 500, None),
+        (errors.UpstreamBusyError("x", retry_after=None), 503, ("Retry-After", "30")),
+        (errors.UpstreamUnreachableError("x"), 502, ("Retry-After", "10")),
+        (errors.TruncatedBodyError("x", expected=2, got=1), 502, ("Retry-After", "1")),
+        (errors.ForbiddenTargetError("x"), 502, None),
+        (errors.OfflineError("x"), 501, None),
+        (errors.DigestMismatchError("x", expected=DIGEST, got=DIGEST), 502, ("Retry-After", "10")),
+        (errors.StoreFullError("x", needed=1, free=0), 507, None),
+        (errors.StoreCorruptError("x"), 503, ("Retry-After", "5")),
+        (errors.StoreUnusableError("x"), 500, None),
+        (errors.ConfigError("x"), 500, None),
+    ],
+)
+def test_each_error_has_its_status(
+    error: errors.MirrorError, status: int, header: tuple[str, str] | None
+) -> None:
+    """The table gives every class its status, and Retry-After only where a retry can succeed."""
+    answer = refuse(error)
+    assert answer.status == status
+    assert (header is None) == (
+        "Retry-After" not in dict(answer.headers)
+    ) or header in answer.headers
+    assert header is None or header in answer.headers
+    (body,) = answer.body
+    assert isinstance(body, bytes)
+    assert json.loads(body) == {"error": "x"}
+
+
+def test_header_text_is_one_short_line() -> None:
+    """No message can end its header or outgrow a client's line."""
+    assert header_text("a\r\nSet-Cookie: é\x00") == "a  Set-Cookie: ? "
+    assert len(header_text("x" * 10_000)) == 500
+
+
+def test_date_follows_the_clock() -> None:
+    """The Date line is that of the second, and is made again in the next."""
+    clock = FixedClock(1_750_000_000.0)
+    heads = Heads(clock)
+    assert b"\r\nDate: Sun, 15 Jun 2025 15:06:40 GMT\r\n" in heads.write(200, [])
+    clock.advance(1)
+    head = heads.write(299, [("A", "b")])
+    assert head.startswith(b"HTTP/1.1 299 \r\nA: b\r\nDate: Sun, 15 Jun 2025 15:06:41 GMT\r\n")
+    assert head.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\rb", "a\0b", "a\x1bb", "a\x7fb"])
+def test_head_refuses_control_characters(value: str) -> None:
+    """Neither a name nor a value can end its line."""
+    heads = Heads(FixedClock())
+    with pytest.raises(ValueError, match="control"):
+        heads.write(200, [("A", value)])
+    with pytest.raises(ValueError, match="control"):
+        heads.write(200, [(value, "a")])
+
+
+def test_log_is_written_in_batches() -> None:
+    """256 lines are one write, fewer are written within a second, and nothing is kept without a writer."""
+    written: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        log = AccessLog(written.append, FixedClock(), loop)
+        for _ in range(BATCH + 3):
+            log.note(Trace("GET", keep=True, status=200, found="hit"), 0.1)
+        assert [text.count("\n") for text in written] == [BATCH]
+        log.flush()
+        log.flush()
+        assert [text.count("\n") for text in written] == [BATCH, 3]
+        AccessLog(None, FixedClock(), loop).note(Trace("GET", keep=True), 0.1)
+
+    asyncio.run(main())
+
+
+def test_escape_forges_nothing() -> None:
+    """Every character that is no printable ASCII is spelled out, and length is bounded."""
+    assert escape("a b\n\x1b\udcffé", 99) == "a\\u0020b\\u000a\\u001b\\udcff\\u00e9"
+    assert escape("abc", 2) == "ab..."
+
+
+EVIL = "<img src=x onerror=alert(1)>\"'&</code></pre><script>"
+
+
+def test_home_page_escapes_everything() -> None:
+    """Names, states, versions, upstreams and the base URL cannot become markup."""
+    report = {
+        "version": EVIL,
+        "state": EVIL,
+        "uptime": 93_784.0,
+        "hub upstreams": [EVIL, {"url": EVIL}],
+        "store": {"blobs": 3, "bytes": 5 << 30, "quota": 1 << 40, "free": 0},
+        "fills": [{"repo": EVIL, "size": 10, "received": 5, "readers": 1, "rate": 2.5}],
+        "repos": [{"hub": EVIL, "name": EVIL, "kind": EVIL, "files": 3, "stored": 2, "bytes": 9}],
+    }
+    page = render(report, f"http://{EVIL}").decode()
+    assert "<img" not in page
+    assert page.count("<script") == 1
+    assert not re.search(r"\son\w+=", page.replace("onerror=alert(1)&gt;", ""))
+    assert page.count("&lt;img") >= 9
+    assert "1 d 2 h" in page
+    assert "2 of 3" in page
+    assert "1.0 TiB" in page
+    assert "style=" not in page
+
+
+def test_home_page_stands_any_report() -> None:
+    """Private fills have no name, many repos are counted, and a report with holes is still a page."""
+    fills = [{"repo": None, "size": 10, "received": 5, "readers": 2, "rate": None}]
+    rows = [{"name": f"r{n}", "files": 1, "stored": 1, "bytes": 1} for n in range(MAX_REPOS + 7)]
+    page = render({"fills": fills, "repos": rows, "store": None}, "http://127.0.0.1:8090").decode()
+    assert "a private repo" in page
+    assert "2 readers" in page
+    assert "and 7 more" in page
+    assert "containers and other machines" in page
+    assert "containers and other machines" not in render({}, "http://m.test").decode()
+    assert "Nothing yet" in render({}, "http://m.test").decode()
+
+
+def test_telemetry_counts_every_event() -> None:
+    """Each kind of event moves its series, labels are closed, and two instances share nothing."""
+    telemetry, other = Telemetry(), Telemetry()
+    for _ in range(2):
+        telemetry(Served("huggingface", "hit", 206, 100, 0.2))
+    telemetry(Served("", "refused", 0, 0, 0.1))
+    telemetry(Asked("huggingface", "huggingface.co", 200, 0.1))
+    telemetry(FillStarted("huggingface", 7))
+    telemetry(FillEnded("huggingface", "stored", 7, 1.5))
+    telemetry(Alarm("mismatch", "A blob is not what it says."))
+    text = telemetry.render().decode()
+    for line in (
+        'modelmirror_requests_total{found="hit",hub="huggingface",status="2xx"} 2.0',
+        'modelmirror_requests_total{found="refused",hub="none",status="cut"} 1.0',
+        'modelmirror_request_seconds_count{found="hit"} 2.0',
+        'modelmirror_sent_bytes_total{found="hit",hub="huggingface"} 200.0',
+        'modelmirror_upstream_requests_total{host="huggingface.co",hub="huggingface",status="200"} 1.0',
+        'modelmirror_upstream_seconds_count{hub="huggingface"} 1.0',
+        'modelmirror_fills_started_total{hub="huggingface"} 1.0',
+        'modelmirror_fills_total{hub="huggingface",outcome="stored"} 1.0',
+        'modelmirror_fill_seconds_count{hub="huggingface"} 1.0',
+        'modelmirror_received_bytes_total{hub="huggingface"} 7.0',
+        'modelmirror_alarms_total{kind="mismatch"} 1.0',
+    ):
+        assert f"\n{line}\n" in text, line
+    assert "_count" not in other.render().decode()

@@ -1,0 +1,1 @@
+"""The door over real sockets, on both event loops, against a scripted keeper."""
