@@ -98,7 +98,7 @@ class Answer:
     *headers* do not hold Content-Length, Content-Range, ETag or Accept-Ranges: the door writes those
     from *body*, *etag* (strong, without quotes) and *ranges* (whether Range applies). *found* is how the
     answer was found (RFC 9211: ``hit``, ``stale``, ``miss``, ``collapsed``; or ``bypass``). *credential*
-    is what a fill of the body may borrow, in memory only.
+    is what a fill of the body may borrow, in memory only; *hub* is whose answer it is, for the counters.
     """
 
     status: int
@@ -108,6 +108,7 @@ class Answer:
     ranges: bool = False
     found: str = "hit"
     credential: Credential | None = field(default=None, repr=False)
+    hub: str = ""
 
     @property
     def size(self) -> int:
@@ -127,3 +128,4 @@ class Relay:
     headers: tuple[tuple[str, str], ...]
     size: int | None
     chunks: AsyncIterator[bytes]
+    hub: str = ""

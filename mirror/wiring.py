@@ -17,6 +17,7 @@ The life of a request, in the order the parts are composed below:
 """
 
 import logging
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
@@ -110,6 +111,7 @@ class Mirror:
         store = DiskStore(layout, ledger, residency=seeing, observe=observe)
         stack.callback(store.close)
         partials = Partials(layout, ledger, residency=seeing)
+        stack.callback(partials.close)
 
         # What is known.
         index = stack.enter_context(
@@ -148,6 +150,7 @@ class Mirror:
             disk=disk,
             strict=settings.strict,
         )
+        fills.prepare()
         stack.push_async_callback(fills.close)
         asking = Asking(
             upstream=client,
@@ -204,6 +207,7 @@ class Mirror:
             metrics=telemetry.render if settings.metrics == "on" else None,
             observe=observe,
             drain=settings.drain,
+            access=sys.stderr.write if settings.log_level in {"debug", "info"} else None,
         )
         self.url = await self._door.start()
         stack.push_async_callback(self._door.stop)

@@ -18,7 +18,7 @@ from mirror.cache.flights import Flights
 from mirror.cache.keeper import Feed
 from mirror.clock import Clock
 from mirror.credential import Credential
-from mirror.digest import SHA256, Digest
+from mirror.digest import GIT_SHA1, SHA256, Digest, Hasher, sha256_of
 from mirror.errors import MirrorError, StoreError
 from mirror.events import Alarm, Observer
 from mirror.index.journal import Journal
@@ -69,6 +69,15 @@ class Fills:
         self._idle: asyncio.Future[None] | None = None
         self._ready: list[Fill] = []
         self._publishing: Flights[str, None] = Flights()
+
+    def prepare(self) -> None:
+        """Put the empty blob into the store: nobody has to be asked for it. Blocks on the disk."""
+        named = Hasher(0, GIT_SHA1).digest(GIT_SHA1)
+        if self._catalog.sha256_of(named) is None or self._store.find(sha256_of(b"")) is None:
+            empty = self._means.partials.begin(named, 0)
+            empty.finish()
+            self._put([empty])
+            empty.close()
 
     # ── what is here ───────────────────────────────────────────────────────────────────────────
 

@@ -103,9 +103,9 @@ class PullThrough:
             try:
                 question = hub.recognise(head, body)
                 if question is not None:
-                    return await self._answer(hub, question, head)
+                    return replace(await self._answer(hub, question, head), hub=hub.name)
             except MirrorError as error:
-                return hub.refuse(error)
+                return replace(hub.refuse(error), hub=hub.name, found="refused")
         raise MalformedQuestionError(
             "No hub that this mirror knows has such a path.",
             hint="Files are at /<org>/<name>/resolve/<revision>/<file>; set HF_ENDPOINT in clients.",

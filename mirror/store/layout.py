@@ -72,7 +72,8 @@ class Layout:
 
     def blob(self, digest: Digest) -> Path:
         """Where the blob of a sha256 is. Raises `ValueError` for another algorithm."""
-        return self.blobs / _sha256(digest)[:2] / digest.hex
+        # One parse of one string: this is on the way of every hit, and "/" parses for each part.
+        return Path(f"{self.blobs}/{_sha256(digest)[:2]}/{digest.hex}")
 
     def sums_of(self, digest: Digest) -> Path:
         """Where the sums of the blob with this sha256 are."""

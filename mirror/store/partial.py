@@ -194,7 +194,11 @@ class Partial:
         piece = offset // PIECE
         current, filled, crc = self._builder.tail
         whole = piece < current
-        data = os.pread(self.fileno(), PIECE if whole else filled, piece * PIECE)
+        try:
+            data = os.pread(self.fileno(), PIECE if whole else filled, piece * PIECE)
+        except OSError as error:
+            msg = f"The disk cannot read bytes of {self.expected} back: {error.strerror}."
+            raise StoreCorruptError(msg) from error
         if crc32(data) != (self._builder.value(piece) if whole else crc):
             raise StoreCorruptError(f"The disk lost bytes of {self.expected} while it came in.")
         if whole:

@@ -131,7 +131,7 @@ class Partials:
         progress = Progress.last(folder / PARTIAL_JOURNAL)
         if progress is not None and (progress.digest, progress.size) == (expected, size):
             try:
-                fd = os.open(folder / PARTIAL_DATA, _OPEN)
+                fd = _open_again(folder / PARTIAL_DATA)
             except FileNotFoundError:
                 pass
             else:
@@ -166,3 +166,16 @@ class Partials:
     def _unclaim(self, expected: Digest) -> None:
         with self._lock:
             self._busy.discard(expected)
+
+
+def _open_again(data: Path) -> int:
+    """Open the file of a leftover; one that was about to be published is read-only already."""
+    try:
+        return os.open(data, _OPEN)
+    except PermissionError:
+        fd = os.open(data, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(fd, 0o600)
+        finally:
+            os.close(fd)
+        return os.open(data, _OPEN)

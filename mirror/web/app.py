@@ -214,6 +214,7 @@ class App:
         *,
         own: bool,
     ) -> None:
+        trace.hub = reply.hub
         trace.found = reply.found if isinstance(reply, Answer) else "bypass"
         extra = [("Cache-Status", trace.cache_status)]
         if not own:

@@ -81,7 +81,7 @@ def render(report: Mapping[str, object], base_url: str) -> bytes:
         repos=_repos(_rows(report.get("repos"))),
         fills=_fills(_rows(report.get("fills"))),
         clients=_clients(base_url),
-        upstreams=_upstreams(report.get("hub upstreams")),
+        upstreams=_upstreams(report.get("upstreams")),
     )
     return page.encode("utf-8", "replace")
 
@@ -91,14 +91,14 @@ def _repos(rows: Sequence[Mapping[str, object]]) -> str:
         return '<p class="none">Nothing yet. The first download through the mirror fills it.</p>'
     lines = "".join(
         f"<tr><th scope=row>{escape(_text(row.get('name')))}</th>"
-        f"<td>{escape(_text(row.get('kind')))}</td><td>{escape(_text(row.get('hub')))}</td>"
+        f"<td>{escape(_text(row.get('hub')))}</td>"
         f"<td class=n>{_files(row)}</td><td class=n>{format_size(_number(row.get('bytes')))}</td></tr>"
         for row in rows[:MAX_REPOS]
     )
     more = len(rows) - MAX_REPOS
     rest = f'<p class="none">and {more:,} more</p>' if more > 0 else ""
     return (
-        '<div class="table"><table><thead><tr><th scope=col>Repo</th><th scope=col>Kind</th>'
+        '<div class="table"><table><thead><tr><th scope=col>Repo</th>'
         "<th scope=col>Hub</th><th scope=col class=n>Files</th><th scope=col class=n>Size</th></tr>"
         f"</thead><tbody>{lines}</tbody></table></div>{rest}"
     )
@@ -148,14 +148,9 @@ def _clients(base_url: str) -> str:
 
 
 def _upstreams(value: object) -> str:
-    names = [_upstream(item) for item in value] if isinstance(value, list | tuple) else []
-    return f"<p>Upstream: {escape(', '.join(names))}</p>" if names else ""
-
-
-def _upstream(item: object) -> str:
-    if isinstance(item, Mapping):
-        return _text(item.get("url") or item.get("base") or item.get("hub"))
-    return _text(item)
+    hubs = value.values() if isinstance(value, Mapping) else ()
+    urls = [_text(url) for hub in hubs if isinstance(hub, list | tuple) for url in hub]
+    return f"<p>Upstream: {escape(', '.join(urls))}</p>" if urls else ""
 
 
 def _uptime(seconds: float) -> str:

@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import Final
 
 from mirror.cache.keeper import Keeper
-from mirror.messages import Answer, Relay, RequestHead, Segment, Span
+from mirror.messages import Answer, Relay, RequestHead, Segment
 from mirror.web.body import compose
 from mirror.web.copying import put, send_copied
 from mirror.web.feeds import Feeds, Part, Stretch, plan
@@ -61,7 +61,6 @@ class Sender:
         top = self._heads.write(
             sending.status, (*sending.headers, *extra, *_connection(exchange, trace))
         )
-        trace.hub = next((part.blob.hub for part in answer.body if isinstance(part, Span)), "")
         small = sum(map(len, sending.body)) <= SMALL
         if small and (data := _literal(sending.body)) is not None:
             await self._write(exchange, top, data, trace, sending.status)

@@ -191,8 +191,9 @@ def _downloads(
     """List the single files that every client asks for; readers come before strangers."""
     name = "acme/tiny-bert"
     absent = ("LocalEntryNotFoundError",)
-    away = ("RepositoryNotFoundError", "RevisionNotFoundError", *absent)
-    rejected = ("HfHubHTTPError", "RepositoryNotFoundError", *absent)
+    unknown = "RepositoryNotFoundError"
+    away = (unknown, "RevisionNotFoundError", *absent)
+    rejected = ("HfHubHTTPError", unknown, *absent)
     plain = {
         "small": "config.json",
         "lfs": "model.safetensors",
@@ -241,14 +242,14 @@ def _downloads(
             "missing-repo",
             "acme/nothing-here",
             "config.json",
-            errors=("RepositoryNotFoundError",),
+            errors=(unknown,),
             offline_errors=away,
         ),
     ]
     guarded: list[Download] = []
     for repo, refused, refused_offline in (
         ("gated", ("GatedRepoError",), ("GatedRepoError",)),
-        ("private", ("RepositoryNotFoundError",), absent),
+        ("private", (unknown,), absent),
     ):
         for path, label in (("config.json", "small"), ("model.safetensors", "lfs")):
             digest = sha256(published[repo].contents[path])
@@ -256,20 +257,16 @@ def _downloads(
             key = f"{repo}-{label}"
             guarded += [
                 Download(f"{key}-reader", repo_id, path, token=READER, digest=digest),
-                Download(
-                    f"{key}-other",
-                    repo_id,
-                    path,
-                    token=OTHER,
-                    errors=refused,
-                    offline_errors=refused_offline,
-                ),
-                Download(
-                    f"{key}-anonymous",
-                    repo_id,
-                    path,
-                    errors=refused,
-                    offline_errors=refused_offline,
+                *(
+                    Download(
+                        f"{key}-{who}",
+                        repo_id,
+                        path,
+                        token=token,
+                        errors=refused,
+                        offline_errors=refused_offline,
+                    )
+                    for who, token in (("other", OTHER), ("anonymous", None))
                 ),
                 Download(
                     f"{key}-wrong",

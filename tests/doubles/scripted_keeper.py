@@ -149,7 +149,7 @@ class ScriptedKeeper:
             "version": "0.0.0",
             "state": "online",
             "uptime": 1.0,
-            "hub upstreams": [],
+            "upstreams": {},
             "store": {"blobs": 0, "bytes": 0, "quota": None, "free": 0},
             "fills": [],
             "repos": [],

@@ -83,7 +83,7 @@ class Connection(asyncio.StreamReaderProtocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._channel = Channel(writer, self._gone)
         self._host.connections.add(self)
-        self._task = self._running_on.create_task(self._serve())
+        self._serving = self._running_on.create_task(self._serve())
 
     def eof_received(self) -> bool:
         """Note that the client sends no more: a fault that holds its answer back lets go."""
@@ -101,8 +101,8 @@ class Connection(asyncio.StreamReaderProtocol):
         """End the connection now and return the task that is ending."""
         self._gone.set()
         self._reset = reset
-        self._task.cancel()
-        return self._task
+        self._serving.cancel()
+        return self._serving
 
     async def _serve(self) -> None:
         try:
@@ -115,7 +115,7 @@ class Connection(asyncio.StreamReaderProtocol):
         finally:
             if self._reset:
                 self._channel.reset()
-            elif self._task.cancelling():
+            elif self._serving.cancelling():
                 # A stopped server does not linger over bytes that the client is slow to take.
                 self._channel.writer.transport.abort()
             else:

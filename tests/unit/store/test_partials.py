@@ -4,6 +4,8 @@ import errno
 import hashlib
 import os
 import stat
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -236,6 +238,48 @@ def test_partial_is_synced_while_it_grows(kit: Kit, monkeypatch: pytest.MonkeyPa
     partial.close()
 
 
+class WaitedFor(Future[None]):
+    """A result that lets its maker go on once somebody asks for it."""
+
+    def __init__(self, real: Future[None], go_on: threading.Event) -> None:
+        super().__init__()
+        self._real = real
+        self._go_on = go_on
+
+    def result(self, timeout: float | None = None) -> None:
+        """Let the maker go on, and wait for it."""
+        self._go_on.set()
+        self._real.result(timeout)
+
+
+def test_partial_ends_after_the_sync_under_way(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last line of the journal is the last sync's, not that of a slower one before."""
+    monkeypatch.setattr(partial_module, "SYNC_EVERY", PIECE)
+    go_on, fsync = threading.Event(), os.fsync
+    early: list[str] = []
+
+    def ordered(fd: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            assert go_on.wait(10)
+        elif not go_on.is_set():
+            early.append("the end did not wait")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", ordered)
+    partial = kit.partials.begin(DIGEST, len(DATA))
+    partial.append(DATA[: PIECE + 1])
+    partial.append(DATA[PIECE + 1 : PIECE + 9])
+    assert partial._syncing is not None
+    partial._syncing = WaitedFor(partial._syncing, go_on)
+    partial.keep()
+    go_on.set()
+    assert early == []
+    last = Progress.last(kit.layout.partial(DIGEST) / "journal")
+    assert last is not None
+    assert last.synced == PIECE + 9
+    partial.close()
+
+
 def test_partial_whose_sync_failed_is_given_up(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the disk refused to keep is neither kept nor tried again."""
     partial = kit.partials.begin(DIGEST, len(DATA))
@@ -295,6 +339,50 @@ def test_partial_starts_again_when_its_source_has_changed(kit: Kit) -> None:
     partial.close()
     assert kit.file(DIGEST).read_bytes() == DATA
     assert (kit.ledger.used, kit.ledger.reserved) == (len(DATA), 0)
+
+
+def test_partial_left_just_before_its_name_is_taken_up(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between the last chmod and the rename leaves a file that even its owner may only read."""
+    partial = kit.partials.begin(DIGEST, len(DATA))
+    partial.append(DATA)
+    partial.keep()
+    partial.close()
+    data = kit.layout.partial(DIGEST) / "data"
+    data.chmod(0o444)
+    real = os.open
+
+    def as_no_root(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_RDWR and path == data and not data.stat().st_mode & 0o200:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", as_no_root)
+    resumed = kit.partials.begin(DIGEST, len(DATA))
+    assert resumed.received == len(DATA)
+    assert stat.S_IMODE(os.fstat(resumed.fileno()).st_mode) == 0o600
+    resumed.finish()
+    kit.store.put([resumed])
+    resumed.close()
+    assert kit.file(DIGEST).read_bytes() == DATA
+
+
+def test_partial_whose_bytes_cannot_be_read_back_is_corrupt(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad sector under a fill ends the fill, by the name of what it is."""
+
+    def fail(_fd: int, _length: int, _offset: int) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    partial = kit.partials.begin(DIGEST, len(DATA))
+    partial.append(DATA)
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(StoreCorruptError, match="Input/output error"):
+        partial.load(0)
+    partial.abandon()
+    partial.close()
 
 
 def test_partial_without_bytes_leaves_nothing_to_keep(kit: Kit) -> None:

@@ -260,27 +260,41 @@ def test_reads_of_a_file_of_another_owner_trust_no_residency(
     assert shop.residency.asked == 0
 
 
+class Crowd(threading.Condition):
+    """A condition that tells when *size* threads wait on it."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.missing = size
+        self.complete = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait, and be counted."""
+        self.missing -= 1
+        if not self.missing:
+            self.complete.set()
+        return super().wait(timeout)
+
+
 def test_reads_of_many_threads_check_a_piece_once(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight readers of one cold piece wait for one of them instead of reading it eight times."""
     store = shop.kit.fresh()
     blobs = [shop.open(store) for _ in range(8)]
+    crowd = Crowd(len(blobs) - 1)
+    blobs[0]._opened()._loaded = crowd
     checked: list[int] = []
     check = OpenFile._check
 
-    def counted(self: OpenFile, piece: int) -> None:
+    def slow(self: OpenFile, piece: int) -> None:
         checked.append(piece)
+        if piece == 0:
+            assert crowd.complete.wait(10)
         check(self, piece)
 
-    monkeypatch.setattr(OpenFile, "_check", counted)
-    barrier = threading.Barrier(len(blobs))
-
-    def work(blob: DiskBlob) -> None:
-        barrier.wait()
-        blob.load(0)
-
-    threads = [threading.Thread(target=work, args=(blob,)) for blob in blobs]
+    monkeypatch.setattr(OpenFile, "_check", slow)
+    threads = [threading.Thread(target=blob.load, args=(0,)) for blob in blobs]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -168,10 +168,10 @@ def test_home_page_escapes_everything() -> None:
         "version": EVIL,
         "state": EVIL,
         "uptime": 93_784.0,
-        "hub upstreams": [EVIL, {"url": EVIL}],
+        "upstreams": {EVIL: [EVIL, EVIL]},
         "store": {"blobs": 3, "bytes": 5 << 30, "quota": 1 << 40, "free": 0},
         "fills": [{"repo": EVIL, "size": 10, "received": 5, "readers": 1, "rate": 2.5}],
-        "repos": [{"hub": EVIL, "name": EVIL, "kind": EVIL, "files": 3, "stored": 2, "bytes": 9}],
+        "repos": [{"hub": EVIL, "name": EVIL, "files": 3, "stored": 2, "bytes": 9}],
     }
     page = render(report, f"http://{EVIL}").decode()
     assert "<img" not in page
