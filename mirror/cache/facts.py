@@ -28,6 +28,11 @@ from mirror.names import (
 VISIBILITY_LIFETIME: Final = 86_400.0
 
 
+# How far a fact may be ahead of a view's *now*: another question may have learned it since. Beyond that the
+# clock was set back, and what it says it learned then would be believed until it is that late again.
+AHEAD: Final = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
     """How long facts are believed, in seconds.
@@ -176,10 +181,14 @@ class View:
         if verdict is None or not verdict.accepted:
             return False
         lifetime = self.lifetimes.grace if self.offline else self.lifetimes.audience
-        return verdict.seen_at >= self.started or 0 <= self.now - verdict.seen_at <= lifetime
+        return self._fresh(verdict.seen_at, lifetime)
 
     def _good(self, seen_at: float, lifetime: float) -> bool:
-        return self.offline or seen_at >= self.started or 0 <= self.now - seen_at <= lifetime
+        return self.offline or self._fresh(seen_at, lifetime)
+
+    def _fresh(self, seen_at: float, lifetime: float) -> bool:
+        """Whether it was seen within *lifetime*, or since the question came in; not in the future."""
+        return self.started <= seen_at <= self.now + AHEAD or 0 <= self.now - seen_at <= lifetime
 
 
 def own_key(caller: str, key: str) -> str:
