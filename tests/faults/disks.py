@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from mirror.store.residency import choose
+
 _NEW_MOUNTS = 0x00020000  # CLONE_NEWNS, sched.h
 
 
@@ -131,6 +133,34 @@ def failing_disk(folder: Path, size: int, *filters: str) -> Iterator[tuple[Path,
         disk = stack.enter_context(mounted(str(image), folder / "disk", "-o", "loop"))
         stack.callback(switch.unlink, missing_ok=True)
         yield disk, switch
+
+
+def rot(path: Path, offset: int, bit: int = 0) -> None:
+    """Flip a bit of a file as a disk rots: no trace in its status, and the page not in memory.
+
+    The kernel drops a page when asked to, but not always at once; while the flipped page is still in
+    memory that would be a fault of the memory, which nothing here promises to find.
+    """
+    status = path.stat()
+    start = offset & ~4095
+    path.chmod(0o600)
+    fd = os.open(path, os.O_RDWR)
+    try:
+        byte = os.pread(fd, 1, offset)[0]
+        os.pwrite(fd, bytes([byte ^ 1 << bit]), offset)
+        os.fsync(fd)
+        resident = choose(path.parent).resident
+        for _ in range(200):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            if not resident(fd, start, min(start + 4096, status.st_size)):
+                break
+            time.sleep(0.005)
+        else:
+            raise NotPermittedError("this system does not drop pages from memory")
+    finally:
+        os.close(fd)
+    path.chmod(0o444)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _filters(items: list[str]) -> list[str]:

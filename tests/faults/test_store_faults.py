@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.clients import digest, download, together
-from tests.faults.disks import NotPermittedError, small_disk
+from tests.faults.disks import NotPermittedError, rot, small_disk
 from tests.faults.site import MIB, Site, noise, wait_for, while_running
 from tests.faults.site import site as site_in
 from tests.origin import Fault
@@ -251,22 +251,6 @@ def test_f27_descriptors_run_out(site: Site) -> None:
     site.forgive_tracebacks()
 
 
-def _rot(path: Path, offset: int) -> None:
-    """Flip a bit as a disk rots: no trace in the status, and not in memory."""
-    status = path.stat()
-    path.chmod(0o600)
-    fd = os.open(path, os.O_RDWR)
-    try:
-        byte = os.pread(fd, 1, offset)[0]
-        os.pwrite(fd, bytes([byte ^ 1 << offset % 8]), offset)
-        os.fsync(fd)
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(fd)
-    path.chmod(0o444)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
 def _blob(site: Site) -> Path:
     (name,) = site.blobs()
     return site.mirror.data / "v1" / "blobs" / "sha256" / name[:2] / name
@@ -291,7 +275,7 @@ def test_f28_a_stored_bit_flips(site: Site) -> None:
     assert site.get().clean(CONTENT)
     site.mirror.settle()
     for how in ("get", "head", "range") * 3 + ("get",):
-        _rot(_blob(site), chance.randrange(len(CONTENT)))
+        rot(_blob(site), chance.randrange(len(CONTENT)))
         _asked(site, how)
         wait_for(lambda: site.get().clean(CONTENT))
         site.mirror.settle()
@@ -307,7 +291,7 @@ def test_f28_a_stored_bit_flips_under_a_reader(site: Site) -> None:
     site.add(CONTENT)
     assert site.get().clean(CONTENT)
     site.mirror.settle()
-    _rot(_blob(site), 2 * MIB)
+    rot(_blob(site), 2 * MIB)
 
     assert site.get().clean(CONTENT)
 
@@ -318,7 +302,7 @@ def test_f28_a_stored_bit_flips_in_an_outage(site: Site) -> None:
     assert site.get().clean(CONTENT)
     site.mirror.settle()
     site.origin.stop()
-    _rot(_blob(site), 2 * MIB)
+    rot(_blob(site), 2 * MIB)
 
     assert not site.get().clean(CONTENT)
     later = site.get()
@@ -339,7 +323,7 @@ def test_f28_the_index_forgets_what_was_set_aside(site: Site) -> None:
     site.mirror.settle()
     before = site.mirror.ask("/-/status").json()["store"]["blobs"]
     site.origin.stop()
-    _rot(_blob(site), 2 * MIB)
+    rot(_blob(site), 2 * MIB)
 
     assert not site.get().clean(CONTENT)
 

@@ -5,8 +5,6 @@ or a program that is not there skips with the reason.
 """
 
 import itertools
-import os
-import random
 import shutil
 import signal
 import subprocess
@@ -21,7 +19,7 @@ import pytest
 from tests.faults.audit import damage, sha256_of_file
 from tests.faults.clients import Download, digest, download, together
 from tests.faults.conftest import Torture
-from tests.faults.disks import NotPermittedError, ext4_on_xfs, failing_disk, small_disk
+from tests.faults.disks import NotPermittedError, ext4_on_xfs, failing_disk, rot, small_disk
 from tests.faults.site import MIB, Site, noise, wait_for, while_running
 from tests.faults.site import site as site_in
 from tests.house import checkout
@@ -335,23 +333,8 @@ def test_f28_stored_bits_flip(tmp_path: Path, torture: Torture) -> None:
         for number in torture.rounds():
             told = f"seed {torture.seed}, round {number}"
             place = torture.chance.randrange(len(content))
-            _flip(blob, place, torture.chance)
+            rot(blob, place, torture.chance.randrange(8))
             assert site.get().harmless(content), f"{told}, byte {place}"
             wait_for(lambda: site.get().clean(content))
             site.mirror.settle()
             assert sha256_of_file(blob) == name, told
-
-
-def _flip(path: Path, place: int, chance: random.Random) -> None:
-    status = path.stat()
-    path.chmod(0o600)
-    fd = os.open(path, os.O_RDWR)
-    try:
-        byte = os.pread(fd, 1, place)[0]
-        os.pwrite(fd, bytes([byte ^ 1 << chance.randrange(8)]), place)
-        os.fsync(fd)
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(fd)
-    path.chmod(0o444)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
