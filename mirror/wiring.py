@@ -31,6 +31,7 @@ from mirror.cache.facts import Lifetimes
 from mirror.cache.fills import Fills
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
+from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
 from mirror.clock import SystemClock
 from mirror.config import Settings
@@ -49,6 +50,7 @@ from mirror.store.partials import Partials
 from mirror.telemetry import Telemetry
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
+from mirror.upstream.contract import Timeouts
 from mirror.upstream.policy import Policy
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
@@ -56,6 +58,10 @@ from mirror.web.serve import Door
 
 # Threads for reads that may block, for publishing and for records: beyond this the disk is the limit.
 DISK_THREADS: Final = 8
+
+# Seconds for a connection to upstream: one lost SYN is repeated after one, and clients that wait for the
+# answer give up after 10. What cannot be connected to is told within 4 s.
+CONNECT: Final = 3.0
 
 _LOG: Final = logging.getLogger("modelmirror")
 
@@ -129,10 +135,13 @@ class Mirror:
         addresses = Addresses(policy.named, clock)
         stack.callback(addresses.close)
         trust = tls_context()
-        client = Client(policy, addresses, trust=trust, clock=clock, observe=observe)
+        timeouts = Timeouts(connect=CONNECT)
+        client = Client(
+            policy, addresses, trust=trust, clock=clock, observe=observe, timeouts=timeouts
+        )
         await client.open()
         stack.push_async_callback(client.close)
-        transfers = Transfers(policy, addresses, trust=trust, clock=clock)
+        transfers = Transfers(policy, addresses, trust=trust, clock=clock, timeouts=timeouts)
         stack.callback(transfers.close)
 
         # The engine.
@@ -164,6 +173,8 @@ class Mirror:
             clock=clock,
             limits={"huggingface": settings.huggingface_tree_limit},
         )
+        outages = Outages(client, clock, observe, look=not settings.offline)
+        stack.push_async_callback(outages.close)
         pull = PullThrough(
             hubs=hubs,
             asking=asking,
@@ -179,7 +190,7 @@ class Mirror:
             clock=clock,
             secret=secret,
             offline=settings.offline,
-            observe=observe,
+            outages=outages,
         )
         stack.push_async_callback(pull.close)
         keeper = LocalKeeper(
@@ -187,6 +198,7 @@ class Mirror:
             fills,
             index.catalog,
             clock,
+            outages=outages,
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
             about={
                 "version": __version__,

@@ -6,6 +6,7 @@ from typing import Final
 
 from mirror.cache.fills import Fills
 from mirror.cache.keeper import Feed
+from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
 from mirror.clock import Clock
 from mirror.credential import Credential
@@ -32,6 +33,7 @@ class LocalKeeper:
         catalog: Index,
         clock: Clock,
         *,
+        outages: Outages,
         room: Callable[[], Mapping[str, int | None]],
         about: Mapping[str, object],
     ) -> None:
@@ -39,6 +41,7 @@ class LocalKeeper:
         self._fills = fills
         self._catalog = catalog
         self._clock = clock
+        self._outages = outages
         self._room = room
         self._about = about
         self._began = clock.monotonic()
@@ -71,13 +74,11 @@ class LocalKeeper:
         """The state of the mirror, public names only."""
         now = self._clock.monotonic()
         totals = self._catalog.totals()
-        hubs = self._about["upstreams"]
-        down = isinstance(hubs, dict) and any(self._pull.down(name) for name in hubs)
         return {
             "version": self._about["version"],
-            "state": "offline" if self._about["offline"] else "degraded" if down else "online",
+            "state": self._state(),
             "uptime": round(now - self._began, 1),
-            "upstreams": hubs,
+            "upstreams": self._about["upstreams"],
             "store": {"blobs": totals.blobs, "bytes": totals.size, **self._room()},
             "fills": [
                 {
@@ -101,6 +102,11 @@ class LocalKeeper:
                 for row in self._catalog.repos(public_only=True)
             ],
         }
+
+    def _state(self) -> str:
+        if self._about["offline"]:
+            return "offline"
+        return "degraded" if self._outages.any_down() else "online"
 
     def _public(self, blob: BlobRef) -> bool:
         seen = self._catalog.visibility(Repo(blob.hub, blob.repo))

@@ -16,6 +16,7 @@ from mirror.cache.asking import ANYONE, Asking, Voice
 from mirror.cache.facts import Lifetimes, View
 from mirror.cache.fills import Fills
 from mirror.cache.flights import Flights
+from mirror.cache.outage import Outages
 from mirror.clock import Clock
 from mirror.credential import Credential
 from mirror.errors import (
@@ -26,8 +27,8 @@ from mirror.errors import (
     UpstreamBusyError,
     UpstreamRefusedError,
     UpstreamUnavailableError,
+    UpstreamUnreachableError,
 )
-from mirror.events import Alarm, Observer
 from mirror.hubs.base import Hub
 from mirror.index.memo import Memo
 from mirror.index.protocol import Index
@@ -41,9 +42,6 @@ PATIENCE: Final = 2.0
 # Rounds of needs before a question is given up: the longest walk (alias, revision, tree, redacted tree,
 # audience, path) takes six.
 MAX_ROUNDS: Final = 12
-
-# After a failed ask, how long upstream counts as down for a question that could do without asking.
-DOWN_FOR: Final = 10.0
 
 # Credentials lent to questions that carry a token of ours instead (CAS): enough for a large site.
 MAX_LENT: Final = 4096
@@ -68,7 +66,7 @@ class PullThrough:
         clock: Clock,
         secret: bytes,
         offline: bool,
-        observe: Observer,
+        outages: Outages,
     ) -> None:
         self._hubs = hubs
         self._asking = asking
@@ -80,22 +78,10 @@ class PullThrough:
         self._clock = clock
         self._secret = secret
         self._offline = offline
-        self._observe = observe
-        self._down_since: dict[str, float] = {}
+        self._outages = outages
         self._lent: OrderedDict[str, Credential] = OrderedDict()
         self._settling: Flights[int, None] = Flights()
         self._count = 0
-
-    def down(self, hub: str) -> bool:
-        """Whether the last ask of this hub's upstream failed a moment ago."""
-        since = self._down_since.get(hub)
-        return since is not None and self._clock.monotonic() - since < DOWN_FOR
-
-    def _failed(self, hub: Hub, error: UpstreamUnavailableError) -> None:
-        """Remember that upstream cannot be asked; the log hears of it once per outage."""
-        if not self.down(hub.name):
-            self._observe(Alarm("upstream-unavailable", f"{hub.name}: {error}"))
-        self._down_since[hub.name] = self._clock.monotonic()
 
     async def ask(self, head: RequestHead, body: bytes) -> Answer | Relay:
         """Answer one request; what cannot be answered is refused in the hub's own words."""
@@ -143,6 +129,8 @@ class PullThrough:
             return view, "hit"
         stale = view.stale()
         at_hand = not hub.needs(question, stale) and self._admitted(question, stale)
+        if at_hand and self._outages.down(hub.name):
+            return stale, "stale"
         self._count += 1
         task, _ = self._settling.launch(
             self._count, lambda: self._rounds(hub, question, view, voice)
@@ -150,6 +138,10 @@ class PullThrough:
         if at_hand:
             await asyncio.wait({task}, timeout=PATIENCE)
             if not task.done():
+                # Whoever comes next does not wait too; the answer, when it comes, ends the outage.
+                slow = UpstreamUnreachableError(f"No answer came within {PATIENCE:.0f} s.")
+                self._outages.failed(hub.name, slow)
+                task.add_done_callback(lambda late: self._came_late(hub, late))
                 return stale, "stale"
         try:
             await asyncio.shield(task)
@@ -158,12 +150,16 @@ class PullThrough:
                 return stale, "stale"
             raise
         except UpstreamUnavailableError as error:
-            self._failed(hub, error)
+            self._outages.failed(hub.name, error)
             if at_hand:
                 return stale, "stale"
             return self._stale(hub, question, view, error), "stale"
-        self._down_since.pop(hub.name, None)
+        self._outages.answered(hub.name)
         return view, "miss"
+
+    def _came_late(self, hub: Hub, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self._outages.answered(hub.name)
 
     async def _rounds(self, hub: Hub, question: Question, view: View, voice: Voice) -> None:
         asked: set[str] = set()
@@ -268,7 +264,9 @@ class PullThrough:
         cold = [blob for blob in blobs if not self._fills.holds(blob)]
         if not cold:
             return "hit"
-        if self._offline or (head.method == "HEAD" and (view.offline or self.down(hub.name))):
+        if self._offline or (
+            head.method == "HEAD" and (view.offline or self._outages.down(hub.name))
+        ):
             raise self._lacking(question)
         if head.method == "HEAD":
             return "miss"
@@ -282,12 +280,12 @@ class PullThrough:
             except UpstreamBusyError:
                 raise
             except UpstreamUnavailableError as error:
-                self._failed(hub, error)
+                self._outages.failed(hub.name, error)
                 raise self._lacking(question) from error
             except UpstreamRefusedError as error:
                 await self._refused(question, view, voice, error)
                 raise
-        self._down_since.pop(hub.name, None)
+        self._outages.answered(hub.name)
         return found
 
     def _lacking(self, question: Question) -> OfflineError:
@@ -332,7 +330,7 @@ class PullThrough:
         except UpstreamBusyError:
             raise
         except UpstreamUnavailableError as error:
-            self._failed(hub, error)
+            self._outages.failed(hub.name, error)
             msg = "This request can only be passed on to upstream, and upstream cannot be reached."
             raise OfflineError(msg, hint="Ask again when upstream can be reached.") from error
         kept = ("content-type", "cache-control", "www-authenticate", "expires", "pragma")

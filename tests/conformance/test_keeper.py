@@ -17,6 +17,7 @@ from mirror.cache.fills import Fills
 from mirror.cache.keeper import Feed, Keeper
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
+from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
 from mirror.clock import SystemClock
 from mirror.errors import DigestMismatchError, MirrorError
@@ -74,6 +75,7 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
         learning = Learning(
             catalog=index, memo=memo, journal=journal, records=Records(layout.records, write)
         )
+        outages = Outages(upstream, clock, lambda _: None, look=False)
         pull = PullThrough(
             hubs=[PlainHub({"/good": GOOD, "/bad": BAD})],
             asking=Asking(
@@ -87,10 +89,10 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
             clock=clock,
             secret=b"s" * 32,
             offline=False,
-            observe=lambda _: None,
+            outages=outages,
         )
         about = {"version": "0", "upstreams": {"plain": ["https://x"]}, "offline": False}
-        yield LocalKeeper(pull, fills, index, clock, room=dict, about=about)
+        yield LocalKeeper(pull, fills, index, clock, outages=outages, room=dict, about=about)
         await pull.close()
         await fills.close()
     store.close()
