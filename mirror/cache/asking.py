@@ -7,7 +7,7 @@ behind, one per repo at a time.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -53,13 +53,23 @@ class _Paging:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Who asks upstream: *credential* goes along, *fingerprint* names it (empty: nobody in particular)."""
+    """Who asks upstream.
+
+    *credential* goes along, *fingerprint* names it (empty: nobody in particular); *via* is the way the
+    request came, this mirror included (RFC 9110 §7.6.3).
+    """
 
     credential: Credential | None
     fingerprint: str
+    via: str
 
+    def anyone(self) -> "Voice":
+        """The same way, without a credential."""
+        return Voice(None, "", self.via)
 
-ANYONE: Final = Voice(None, "")
+    def on_its_way(self, request: UpstreamRequest) -> UpstreamRequest:
+        """*request* with the way it came."""
+        return replace(request, headers=(*request.headers, ("Via", self.via)))
 
 
 class Asking:
@@ -105,7 +115,7 @@ class Asking:
     async def _one(
         self, hub: Hub, question: Question, need: Need, view: View, caller: Voice
     ) -> None:
-        voice = caller if need.as_caller or not self._public(question) else ANYONE
+        voice = caller if need.as_caller or not self._public(question) else caller.anyone()
         try:
             await self._fly(hub, question, need, view, voice)
         except UpstreamRefusedError:
@@ -156,7 +166,9 @@ class Asking:
     async def _ask(
         self, hub: Hub, question: Question, need: Need, request: UpstreamRequest, voice: Voice
     ) -> Sequence[Fact]:
-        response = await self._upstream.ask(hub.name, request, voice.credential, limit=need.limit)
+        response = await self._upstream.ask(
+            hub.name, voice.on_its_way(request), voice.credential, limit=need.limit
+        )
         now = self._clock.wall()
         try:
             return hub.absorb(question, need, response, now)

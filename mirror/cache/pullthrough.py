@@ -6,13 +6,16 @@ then the hub answers from facts, and a body that is not in the store starts to c
 """
 
 import asyncio
+import hmac
+import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from hashlib import sha256
 from typing import Final
 
-from mirror.cache.asking import ANYONE, Asking, Voice
+from mirror.cache.asking import Asking, Voice
 from mirror.cache.facts import Lifetimes, View
 from mirror.cache.fills import Fills
 from mirror.cache.flights import Flights
@@ -20,6 +23,7 @@ from mirror.cache.outage import Outages
 from mirror.clock import Clock
 from mirror.credential import Credential
 from mirror.errors import (
+    LoopError,
     MalformedQuestionError,
     MirrorError,
     NotAdmittedError,
@@ -42,6 +46,11 @@ PATIENCE: Final = 2.0
 # Rounds of needs before a question is given up: the longest walk (alias, revision, tree, redacted tree,
 # audience, path) takes six.
 MAX_ROUNDS: Final = 12
+
+# Mirrors that a request may have come through; more are a mistake or an attack.
+MAX_HOPS: Final = 16
+
+_HOP: Final = re.compile(r"1\.1 modelmirror \(mm-[0-9a-f]{16}\)")
 
 # Credentials lent to questions that carry a token of ours instead (CAS): enough for a large site.
 MAX_LENT: Final = 4096
@@ -77,6 +86,8 @@ class PullThrough:
         self._lifetimes = lifetimes
         self._clock = clock
         self._secret = secret
+        # The comment is one that no other mirror writes, and no key to anything (RFC 9110 §7.6.3).
+        self._hop = f"1.1 modelmirror (mm-{hmac.new(secret, b'via', sha256).hexdigest()[:16]})"
         self._offline = offline
         self._outages = outages
         self._lent: OrderedDict[str, Credential] = OrderedDict()
@@ -85,6 +96,13 @@ class PullThrough:
 
     async def ask(self, head: RequestHead, body: bytes) -> Answer | Relay:
         """Answer one request; what cannot be answered is refused in the hub's own words."""
+        hops = _HOP.findall(head.headers.get("via", ""))
+        if self._hop in hops or len(hops) >= MAX_HOPS:
+            raise LoopError(
+                "This request has been through this mirror before: it is, by way of others, its own "
+                "upstream.",
+                hint="Set huggingface.upstreams of one of them to the Hub.",
+            )
         for hub in self._hubs:
             try:
                 question = hub.recognise(head, body)
@@ -200,11 +218,13 @@ class PullThrough:
     # ── audience ───────────────────────────────────────────────────────────────────────────────
 
     def _voice(self, question: Question, head: RequestHead) -> Voice:
+        # Of the way a request came only the mirrors on it are passed on, not what stands in a LAN.
+        via = ", ".join([*_HOP.findall(head.headers.get("via", "")), self._hop])
         if question.caller is not None:
-            return Voice(self._lent.get(question.caller), question.caller)
+            return Voice(self._lent.get(question.caller), question.caller, via)
         if head.credential is None:
-            return ANYONE
-        return Voice(head.credential, head.credential.fingerprint(self._secret))
+            return Voice(None, "", via)
+        return Voice(head.credential, head.credential.fingerprint(self._secret), via)
 
     def _lend(self, voice: Voice) -> None:
         if voice.credential is not None:
@@ -275,7 +295,8 @@ class PullThrough:
         found = "collapsed"
         for blob in cold:
             try:
-                if await self._fills.begin(blob, credential) == "miss":
+                sent = replace(blob, source=voice.on_its_way(blob.source))
+                if await self._fills.begin(sent, credential) == "miss":
                     found = "miss"
             except UpstreamBusyError:
                 raise
@@ -325,7 +346,9 @@ class PullThrough:
         stack = AsyncExitStack()
         try:
             stream = await stack.enter_async_context(
-                self._upstream.stream(hub.name, question.request, voice.credential)
+                self._upstream.stream(
+                    hub.name, voice.on_its_way(question.request), voice.credential
+                )
             )
         except UpstreamBusyError:
             raise
