@@ -27,6 +27,7 @@ from typing import Final, Self
 
 from mirror import __version__
 from mirror.cache.asking import Asking
+from mirror.cache.bodies import Bodies
 from mirror.cache.facts import Lifetimes
 from mirror.cache.fills import Fills
 from mirror.cache.learning import Learning
@@ -175,11 +176,19 @@ class Mirror:
         )
         outages = Outages(client, clock, observe, look=not settings.offline)
         stack.push_async_callback(outages.close)
+        bodies = Bodies(
+            fills=fills,
+            upstream=client,
+            outages=outages,
+            asking=asking,
+            clock=clock,
+            observe=observe,
+            offline=settings.offline,
+        )
         pull = PullThrough(
             hubs=hubs,
             asking=asking,
-            fills=fills,
-            upstream=client,
+            bodies=bodies,
             catalog=index.catalog,
             memo=index.memo,
             lifetimes=Lifetimes(
@@ -199,6 +208,7 @@ class Mirror:
             index.catalog,
             clock,
             outages=outages,
+            bodies=bodies,
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
             about={
                 "version": __version__,

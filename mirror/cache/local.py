@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from mirror.cache.bodies import Bodies
 from mirror.cache.fills import Fills
 from mirror.cache.keeper import Feed
 from mirror.cache.outage import Outages
@@ -26,7 +27,7 @@ class LocalKeeper:
     whether the mirror is offline by setting.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the composition root names each part once
         self,
         pull: PullThrough,
         fills: Fills,
@@ -34,6 +35,7 @@ class LocalKeeper:
         clock: Clock,
         *,
         outages: Outages,
+        bodies: Bodies,
         room: Callable[[], Mapping[str, int | None]],
         about: Mapping[str, object],
     ) -> None:
@@ -42,6 +44,7 @@ class LocalKeeper:
         self._catalog = catalog
         self._clock = clock
         self._outages = outages
+        self._bodies = bodies
         self._room = room
         self._about = about
         self._began = clock.monotonic()
@@ -106,7 +109,7 @@ class LocalKeeper:
     def _state(self) -> str:
         if self._about["offline"]:
             return "offline"
-        return "degraded" if self._outages.any_down() else "online"
+        return "degraded" if self._outages.any_down() or self._bodies.unwell() else "online"
 
     def _public(self, blob: BlobRef) -> bool:
         seen = self._catalog.visibility(Repo(blob.hub, blob.repo))

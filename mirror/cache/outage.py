@@ -29,9 +29,10 @@ _LOOK_BODY: Final = 64 << 10
 
 @dataclass(slots=True)
 class _Outage:
-    """One hub's outage, since monotonic *began*."""
+    """One hub's outage, since monotonic *began*; *sure* once a look of our own failed too."""
 
     began: float
+    sure: bool = False
 
 
 class Outages:
@@ -52,6 +53,10 @@ class Outages:
     def down(self, hub: str) -> bool:
         """Whether the upstreams of *hub* are known to be down."""
         return hub in self._outages
+
+    def sure(self, hub: str) -> bool:
+        """Whether a look of our own has found them down: no caller can bring that about."""
+        return hub in self._outages and self._outages[hub].sure
 
     def any_down(self) -> bool:
         """Whether any hub's upstreams are known to be down."""
@@ -81,8 +86,11 @@ class Outages:
         pause = FIRST_LOOK
         while hub in self._outages:
             await asyncio.sleep(pause)
-            if hub in self._outages and await self._is_up(hub):
-                self.answered(hub)
+            outage = self._outages.get(hub)
+            if outage is not None:
+                outage.sure = not await self._is_up(hub)
+                if not outage.sure:
+                    self.answered(hub)
             pause = min(2 * pause, LAST_LOOK)
 
     async def _is_up(self, hub: str) -> bool:

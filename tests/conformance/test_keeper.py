@@ -12,6 +12,7 @@ from typing import TypeAlias
 import pytest
 
 from mirror.cache.asking import Asking
+from mirror.cache.bodies import Bodies
 from mirror.cache.facts import Lifetimes
 from mirror.cache.fills import Fills
 from mirror.cache.keeper import Feed, Keeper
@@ -76,13 +77,20 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
             catalog=index, memo=memo, journal=journal, records=Records(layout.records, write)
         )
         outages = Outages(upstream, clock, lambda _: None, look=False)
-        pull = PullThrough(
-            hubs=[PlainHub({"/good": GOOD, "/bad": BAD})],
-            asking=Asking(
-                upstream=upstream, catalog=index, learning=learning, clock=clock, limits={}
-            ),
+        asking = Asking(upstream=upstream, catalog=index, learning=learning, clock=clock, limits={})
+        bodies = Bodies(
             fills=fills,
             upstream=upstream,
+            outages=outages,
+            asking=asking,
+            clock=clock,
+            observe=lambda _: None,
+            offline=False,
+        )
+        pull = PullThrough(
+            hubs=[PlainHub({"/good": GOOD, "/bad": BAD})],
+            asking=asking,
+            bodies=bodies,
             catalog=index,
             memo=memo,
             lifetimes=Lifetimes({}, 300.0, 300.0),
@@ -92,7 +100,9 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
             outages=outages,
         )
         about = {"version": "0", "upstreams": {"plain": ["https://x"]}, "offline": False}
-        yield LocalKeeper(pull, fills, index, clock, outages=outages, room=dict, about=about)
+        yield LocalKeeper(
+            pull, fills, index, clock, outages=outages, bodies=bodies, room=dict, about=about
+        )
         await pull.close()
         await fills.close()
     store.close()

@@ -72,6 +72,7 @@ def answer_object(question: StoredObject, facts: Facts, base_url: str) -> Answer
         commit, entry = found
         headers = (
             ("Content-Type", OCTETS),
+            ("Cache-Control", _caching(repo, question.revision, facts)),
             *location,
             *CORS,
         )
