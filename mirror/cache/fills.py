@@ -102,14 +102,19 @@ class Fills:
             return "hit"
         while True:
             fill, found = self._fill(blob, credential)
+            # Before the wait: the fill may have ended by the time this caller's turn comes.
+            fill.promised += 1
             try:
                 await asyncio.shield(fill.begun)
             except UpstreamRefusedError:
+                fill.promised -= 1
                 # What upstream says to another caller, or about another repo, is not for this one.
                 if (fill.blob.source, fill.credential) == (blob.source, credential):
                     raise
+            except BaseException:
+                fill.promised -= 1
+                raise
             else:
-                fill.promised += 1
                 return found
 
     async def follow(self, blob: BlobRef, credential: Credential | None) -> Feed:
@@ -174,12 +179,12 @@ class Fills:
 
     def _keep_promise(self, digest: Digest) -> None:
         """Whoever was told that this fill began is told how it ended, and causes no second one."""
-        fill = self._broken.get(digest)
-        if fill is None or fill.error is None:
+        fill = self._broken.get(digest) or self._running.get(digest)
+        if fill is None or fill.error is None or not fill.promised:
             return
         fill.promised -= 1
         if not fill.promised:
-            del self._broken[digest]
+            self._broken.pop(digest, None)
         raise fill.error
 
     # ── into the store ─────────────────────────────────────────────────────────────────────────

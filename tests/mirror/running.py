@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -124,6 +124,13 @@ class Running:
         deadline = time.monotonic() + 10
         while self.ask("/-/status").json()["fills"]:
             assert time.monotonic() < deadline, "fills did not end"
+            time.sleep(0.01)
+
+    def wait_for(self, true: Callable[[], bool], timeout: float = 10) -> None:
+        """Wait until *true* says so, at most *timeout* seconds."""
+        deadline = time.monotonic() + timeout
+        while not true():
+            assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.01)
 
     def rss(self) -> int:
