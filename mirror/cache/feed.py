@@ -92,7 +92,7 @@ class Growth(Protocol):
         """Have *waiter* resolved at the next change of any of the above."""
         ...
 
-    def leave(self) -> None:
+    def leave(self, feed: "GrowingFeed") -> None:
         """Say that one reader is gone."""
         ...
 
@@ -111,6 +111,8 @@ class GrowingFeed:
         self._disk = disk
         self._strict = strict
         self._closed = False
+        self._given = 0  # how far its reader was ever let
+        self._error: MirrorError | None = None
 
     @property
     def size(self) -> int:
@@ -124,14 +126,19 @@ class GrowingFeed:
     def ready(self, offset: int, *, whole: bool) -> int:
         """The end of the bytes from *offset* that may leave now."""
         limit = self._limit(whole=whole)
-        return offset if limit <= offset else self._partial.ready(offset, limit)
+        if limit <= offset:
+            return offset
+        end = self._partial.ready(offset, limit)
+        self._given = max(self._given, end)
+        return end
 
     async def more(self, offset: int, *, whole: bool) -> None:
         """Wait until bytes beyond *offset* may leave; raises why they never will."""
         loop = asyncio.get_running_loop()
         while self.ready(offset, whole=whole) <= offset:
-            if self._growth.error is not None:
-                raise self._growth.error
+            error = self._error or self._growth.error
+            if error is not None:
+                raise error
             if self._limit(whole=whole) > offset:
                 # Received, and out of memory since: a slow reader far behind.
                 await loop.run_in_executor(self._disk, self._partial.load, offset)
@@ -144,11 +151,18 @@ class GrowingFeed:
         """Let go of the file; may be called twice."""
         if not self._closed:
             self._closed = True
-            self._growth.leave()
+            self._growth.leave(self)
+
+    def rewound(self, keep: int, error: MirrorError) -> None:
+        """From byte *keep* on others will come: a reader that may have sent those before is cut."""
+        if self._given > keep and self._error is None:
+            self._error = error
 
     def _limit(self, *, whole: bool) -> int:
         """How far bytes are known to be what they should be, as far as that is asked."""
         growth = self._growth
+        if self._error is not None:
+            return 0
         if growth.verified:
             return growth.size
         if growth.error is not None or self._strict:

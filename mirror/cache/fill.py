@@ -11,9 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from mirror.cache.feed import GrowingFeed
+from mirror.cache.filltries import RESUMABLE, Tries
 from mirror.clock import Clock
 from mirror.credential import Credential
 from mirror.errors import (
@@ -21,7 +22,7 @@ from mirror.errors import (
     MirrorError,
     StoreError,
     StoreFullError,
-    TruncatedBodyError,
+    UpstreamUnavailableError,
     UpstreamUnreachableError,
 )
 from mirror.events import Alarm, FillEnded, FillStarted, Observer
@@ -29,21 +30,8 @@ from mirror.messages import BlobRef
 from mirror.store.partial import Partial
 from mirror.store.partials import Partials
 from mirror.upstream.contract import Fetcher, TransferHead
-from mirror.upstream.failures import RestartNeededError, StoppedError, StorageRefusedError
+from mirror.upstream.failures import RestartNeededError
 from mirror.upstream.stopping import StopToken
-
-# Tries of one fill in all, while each brought the blob further: a connection that breaks now and then
-# must not break its readers, an upstream that always breaks must not be asked for ever.
-MAX_TRIES: Final = 3
-PAUSE_AFTER_BREAK: Final = 0.2  # seconds, times the number of tries so far
-
-# After these the bytes that came are good, and the next fill of the blob goes on from them.
-_RESUMABLE: Final = (
-    TruncatedBodyError,
-    UpstreamUnreachableError,
-    StoppedError,
-    StorageRefusedError,
-)
 
 
 class Announce(Protocol):
@@ -79,7 +67,6 @@ class Fill:
         self.received = 0
         self.verified = False
         self.ended = False
-        self.readers = 0
         self.promised = 0  # callers who were told that it began and have not followed it yet
         self.error: MirrorError | None = None
         self.partial: Partial | None = None
@@ -91,6 +78,7 @@ class Fill:
         self._stop = StopToken()
         self._ending = threading.Event()
         self._waiters: list[asyncio.Future[None]] = []
+        self._feeds: set[GrowingFeed] = set()
         self._posted = threading.Event()
 
     @property
@@ -98,22 +86,28 @@ class Fill:
         """The length of the whole blob in bytes."""
         return self.blob.size
 
+    @property
+    def readers(self) -> int:
+        """How many read along now."""
+        return len(self._feeds)
+
     # ── on the event loop ──────────────────────────────────────────────────────────────────────
 
     def feed(self) -> GrowingFeed:
         """A new reader of the growing file; `begun` must be done."""
         if self.partial is None:
             raise self.error or UpstreamUnreachableError("The download has not begun.")
-        self.readers += 1
-        return GrowingFeed(self, self.partial, self._means.disk, strict=self._means.strict)
+        feed = GrowingFeed(self, self.partial, self._means.disk, strict=self._means.strict)
+        self._feeds.add(feed)
+        return feed
 
     def subscribe(self, waiter: asyncio.Future[None]) -> None:
         """Have *waiter* resolved at the next change."""
         self._waiters.append(waiter)
 
-    def leave(self) -> None:
+    def leave(self, feed: GrowingFeed) -> None:
         """One reader is gone; the fill goes on."""
-        self.readers -= 1
+        self._feeds.discard(feed)
         self._let_go()
 
     def end(self) -> None:
@@ -122,7 +116,7 @@ class Fill:
         self._let_go()
 
     def _let_go(self) -> None:
-        if self.ended and not self.readers and self.partial is not None:
+        if self.ended and not self._feeds and self.partial is not None:
             self.partial.close()
 
     def stop(self) -> None:
@@ -170,78 +164,95 @@ class Fill:
         means = self._means
         partial: Partial | None = None
         means.observe(FillStarted(self.blob.hub, self.blob.size))
-        outcome, received = "broken", 0
+        error: MirrorError | None = None
         try:
             partial = means.partials.begin(self.blob.digest, self.blob.size)
             self._receive(partial)
             partial.finish()
-        except MirrorError as error:
-            outcome = _outcome(error)
-            received = self._give_up(partial, error)
-        except OSError as error:
+        except MirrorError as trouble:
+            error = trouble
+        except OSError as trouble:
             # A disk fault of the partial itself: full, failing, gone read-only.
-            full = StoreFullError(
-                f"The data folder could not take the download: {error.strerror}.",
+            error = StoreFullError(
+                f"The data folder could not take the download: {trouble.strerror}.",
                 needed=self.blob.size,
                 free=0,
                 hint="Free some room or check the disk, then ask again.",
             )
-            outcome = "full"
-            received = self._give_up(partial, full)
-        else:
-            outcome, received = "stored", partial.received
-            self._tell(self._finish)
+        received = 0 if partial is None else partial.received
+        if error is not None:
+            self._give_up(partial, error)
+        outcome = "stored" if error is None else _outcome(error)
+        # Counted before it is told: whoever hears of the end finds it in the counters.
         means.observe(
             FillEnded(self.blob.hub, outcome, received, means.clock.monotonic() - self.began)
         )
+        if error is None:
+            self._tell(self._finish)
+        else:
+            failure = error
+            self._tell(lambda: self._failed(partial, failure))
 
     def _receive(self, partial: Partial) -> None:
         """Fetch what is missing, going on where a broken connection stopped."""
-        for attempt in range(1, MAX_TRIES + 1):
-            before = partial.received
+        tries = Tries()
+        anew = False
+        while True:
+            intake = _Intake(partial, 0 if anew else partial.received, self._rewind)
             try:
                 self._means.fetcher.fetch(
                     self.blob.hub,
                     self.blob.source,
                     self._credential,
-                    offset=before,
+                    offset=intake.offset,
                     size=self.blob.size,
-                    validator=partial.validator,
-                    sink=lambda chunk: self._take(partial, chunk),
+                    validator=None if anew else partial.validator,
+                    sink=lambda chunk, intake=intake: self._take(intake, chunk),  # type: ignore[misc]
                     head=lambda head: self._head(partial, head),
                     stop=self._stop,
                 )
-            except (TruncatedBodyError, UpstreamUnreachableError):
-                if attempt == MAX_TRIES or partial.received == before:
-                    raise
-            except RestartNeededError:
-                if attempt == MAX_TRIES:
-                    raise
-                partial.restart()
-            except StorageRefusedError:
-                # A signed URL that expired between two looks at it; the next try asks for a new one.
-                if attempt == MAX_TRIES:
-                    raise
+            except UpstreamUnavailableError as error:
+                # Whoever does not continue a blob sends it from its first byte.
+                anew = isinstance(error, RestartNeededError)
+                wait = tries.pause(error, begun=self.partial is not None)
             else:
                 return
-            if self._ending.wait(PAUSE_AFTER_BREAK * attempt):
+            if self._ending.wait(wait):
                 self._stop.check()
 
     def _head(self, partial: Partial, head: TransferHead) -> None:
         partial.validator = head.validator
         self._tell(lambda: self._begin(partial))
 
-    def _take(self, partial: Partial, chunk: memoryview) -> None:
-        partial.append(chunk)
+    def _take(self, intake: "_Intake", chunk: memoryview) -> None:
+        intake.take(chunk)
         if not self._posted.is_set():
             self._posted.set()
             self._tell(self._wake)
 
-    def _give_up(self, partial: Partial | None, error: MirrorError) -> int:
-        received = 0
+    def _rewind(self, partial: Partial, keep: int, host_says: str) -> None:
+        """Cut those who may have sent bytes beyond *keep*, then forget these bytes."""
+        error = UpstreamUnavailableError(host_says, hint="Ask again: the new version is coming in.")
+        stopped = threading.Event()
+
+        def cut() -> None:
+            self.received = min(self.received, keep)
+            for feed in self._feeds:
+                feed.rewound(keep, error)
+            stopped.set()
+
+        self._tell(cut)
+        # The loop never waits for this thread, so the wait is as short as one turn of it.
+        while not stopped.wait(1.0):
+            self._stop.check()
+        validator = partial.validator
+        partial.restart(keep)
+        partial.validator = validator
+
+    def _give_up(self, partial: Partial | None, error: MirrorError) -> None:
+        """Keep what is good of the bytes that came, and raise the alarm over wrong ones."""
         if partial is not None:
-            received = partial.received
-            if isinstance(error, _RESUMABLE):
+            if isinstance(error, RESUMABLE):
                 with suppress(StoreError):  # What cannot be kept is fetched again.
                     partial.keep()
             else:
@@ -252,14 +263,45 @@ class Fill:
                     "digest-mismatch", f"{self.blob.repo}: {error.message} Nothing was published."
                 )
             )
-        self._tell(lambda: self._failed(partial, error))
-        return received
 
     def _tell(self, message: Callable[[], None]) -> None:
         try:
             self._loop.call_soon_threadsafe(message)
         except RuntimeError:  # The loop is closed: the process is ending and nobody listens.
             self._stop.set()
+
+
+class _Intake:
+    """Where the bytes of one transfer go: behind what is there, once they were found to continue it.
+
+    A source that cannot send from the middle sends all again. The same bytes mean that nothing changed and
+    nobody is disturbed; at the first other one *rewind* is told, for who has sent the old ones must not
+    go on with the new.
+    """
+
+    __slots__ = ("_partial", "_rewind", "offset")
+
+    def __init__(
+        self, partial: Partial, offset: int, rewind: Callable[[Partial, int, str], None]
+    ) -> None:
+        self._partial = partial
+        self._rewind = rewind
+        self.offset = offset
+
+    def take(self, chunk: memoryview) -> None:
+        """Compare what is there already, and write the rest."""
+        partial = self._partial
+        there = min(len(chunk), partial.received - self.offset)
+        if there > 0:
+            same = partial.common(self.offset, chunk)
+            self.offset += same
+            if same < there:
+                what = f"Upstream has another version of the file, from byte {self.offset} on."
+                self._rewind(partial, self.offset, what)
+            chunk = chunk[same:]
+        if chunk:
+            partial.append(chunk)
+            self.offset += len(chunk)
 
 
 def _outcome(error: MirrorError) -> str:

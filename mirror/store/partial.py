@@ -135,11 +135,26 @@ class Partial:
                 )
             self._take(chunk)
 
-    def restart(self) -> None:
-        """Forget what was received: the source has changed and sends from its first byte again.
+    def common(self, offset: int, chunk: Buffer) -> int:
+        """How many bytes from the start of *chunk* are those that were received at *offset*.
 
-        The file is written over in place, never cut: a reader below finds the bytes of one source or the
-        other, and the digest decides in the end. Raises `StoreError`.
+        Blocks on the disk. Raises `StoreError`.
+        """
+        view = memoryview(chunk)
+        length = min(view.nbytes, self._received - offset)
+        try:
+            data = os.pread(self.fileno(), length, offset)
+        except OSError as error:
+            raise durable.disk_error(error, f"{self.expected} cannot be read back") from error
+        if data == view[: len(data)]:
+            return len(data)
+        return next(at for at, byte in enumerate(data) if byte != view[at])
+
+    def restart(self, keep: int = 0) -> None:
+        """Forget what was received beyond *keep* bytes: the source has changed and sends others.
+
+        What stays is read and hashed again. The file is written over in place, never cut, so whoever
+        reads beyond *keep* must have been stopped before. Raises `StoreError`.
         """
         self._require_open()
         self._wait_for_sync()
@@ -149,6 +164,7 @@ class Partial:
         self._hasher = Hasher(self.size, self.expected.algorithm)
         self._builder = SumsBuilder()
         self._marks = bytearray()
+        self.take_again(keep)
 
     def finish(self) -> None:
         """Compare size, then digest; `sha256` is known afterwards and `DiskStore.put` may have it.
