@@ -74,8 +74,8 @@ class Growth(Protocol):
         ...
 
     @property
-    def received(self) -> int:
-        """How many bytes from the start are in the file."""
+    def bound(self) -> int:
+        """No byte from here on may be read: lower than the size while bytes are being replaced."""
         ...
 
     @property
@@ -90,6 +90,10 @@ class Growth(Protocol):
 
     def subscribe(self, waiter: asyncio.Future[None]) -> None:
         """Have *waiter* resolved at the next change of any of the above."""
+        ...
+
+    def want(self, offset: int, *, whole: bool) -> None:
+        """Say that a reader waits for the byte at *offset*."""
         ...
 
     def leave(self, feed: "GrowingFeed") -> None:
@@ -111,6 +115,7 @@ class GrowingFeed:
         self._disk = disk
         self._strict = strict
         self._closed = False
+        self._wished: tuple[int, bool] | None = None
         self._given = 0  # how far its reader was ever let
         self._error: MirrorError | None = None
 
@@ -139,10 +144,13 @@ class GrowingFeed:
             error = self._error or self._growth.error
             if error is not None:
                 raise error
-            if self._limit(whole=whole) > offset:
+            if self._limit(whole=whole) > offset and self._partial.end_at(offset) > offset:
                 # Received, and out of memory since: a slow reader far behind.
                 await loop.run_in_executor(self._disk, self._partial.load, offset)
                 continue
+            if self._wished != (offset, whole):
+                self._wished = (offset, whole)
+                self._growth.want(offset, whole=whole)
             waiter: asyncio.Future[None] = loop.create_future()
             self._growth.subscribe(waiter)
             await waiter
@@ -167,4 +175,4 @@ class GrowingFeed:
             return growth.size
         if growth.error is not None or self._strict:
             return 0
-        return min(growth.received, growth.size - WITHHELD) if whole else growth.received
+        return min(growth.bound, growth.size - WITHHELD) if whole else growth.bound

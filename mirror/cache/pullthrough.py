@@ -7,14 +7,16 @@ then the hub answers from facts, and a body that is not in the store starts to c
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final
 
 from mirror.cache.asking import ANYONE, Asking, Voice
 from mirror.cache.facts import Lifetimes, View
+from mirror.cache.fillplan import Wish
 from mirror.cache.fills import Fills
+from mirror.cache.fillwishes import wanted
 from mirror.cache.flights import Flights
 from mirror.clock import Clock
 from mirror.credential import Credential
@@ -31,7 +33,7 @@ from mirror.events import Alarm, Observer
 from mirror.hubs.base import Hub
 from mirror.index.memo import Memo
 from mirror.index.protocol import Index
-from mirror.messages import Answer, BlobRef, Relay, RequestHead, Span
+from mirror.messages import Answer, BlobRef, Relay, RequestHead
 from mirror.names import Access, Artifact, Question, Tunnel, Verdict
 from mirror.upstream.contract import Asker, Stream
 
@@ -128,7 +130,7 @@ class PullThrough:
         answer = hub.answer(question, view, head.base_url)
         if question.access is Access.READ and voice.credential is not None:
             self._lend(voice)
-        blobs = {segment.blob for segment in answer.body if isinstance(segment, Span)}
+        blobs = wanted(answer, head)
         if blobs:
             found = await self._bodies(hub, question, blobs, voice, head, view)
         return replace(answer, found=found, credential=voice.credential)
@@ -259,7 +261,7 @@ class PullThrough:
         self,
         hub: Hub,
         question: Question,
-        blobs: set[BlobRef],
+        blobs: Mapping[BlobRef, Wish | None],
         voice: Voice,
         head: RequestHead,
         view: View,
@@ -277,7 +279,7 @@ class PullThrough:
         found = "collapsed"
         for blob in cold:
             try:
-                if await self._fills.begin(blob, credential) == "miss":
+                if await self._fills.begin(blob, credential, blobs[blob]) == "miss":
                     found = "miss"
             except UpstreamBusyError:
                 raise
