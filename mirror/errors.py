@@ -122,7 +122,23 @@ class UpstreamUnavailableError(MirrorError):
 
 
 class UpstreamUnreachableError(UpstreamUnavailableError):
-    """No connection, a time-out, a broken connection, or a 5xx."""
+    """No connection, a time-out, a broken connection, or a 5xx.
+
+    *passing* tells what one more try may mend at once (a broken connection, a 5xx) from what it will not
+    (nobody listens, no route, silence); *retry_after* is in seconds, `None` if upstream did not say.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        passing: bool = False,
+        retry_after: float | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.passing = passing
+        self.retry_after = retry_after
 
 
 class UpstreamBusyError(UpstreamUnavailableError):

@@ -29,7 +29,10 @@ class FillStarted:
 
 @dataclass(frozen=True, slots=True)
 class FillEnded:
-    """A fill is over after *received* bytes: ``stored``, ``mismatch``, ``broken`` or ``full``."""
+    """A fill is over with *received* bytes there: *outcome* says how.
+
+    ``stored``, ``kept`` (only parts were wanted), ``mismatch``, ``broken`` or ``full``.
+    """
 
     hub: str
     outcome: str

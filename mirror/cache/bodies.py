@@ -12,6 +12,7 @@ from typing import Final
 from mirror.cache.asking import Asking, Voice
 from mirror.cache.facts import View
 from mirror.cache.fills import Fills
+from mirror.cache.fillwishes import wanted
 from mirror.cache.outage import Outages
 from mirror.cache.through import can_pass, pass_through
 from mirror.clock import Clock
@@ -25,7 +26,7 @@ from mirror.errors import (
 )
 from mirror.events import Alarm, Observer
 from mirror.hubs.base import Hub
-from mirror.messages import Answer, Relay, RequestHead, Span
+from mirror.messages import Answer, Relay, RequestHead
 from mirror.names import Artifact, Question, Tunnel
 from mirror.upstream.contract import Asker, Stream
 
@@ -83,7 +84,7 @@ class Bodies:
         instead of bytes, `OfflineError` when it cannot be asked, and `NoLongerOpenError` when the
         question must be judged anew.
         """
-        blobs = {segment.blob for segment in answer.body if isinstance(segment, Span)}
+        blobs = wanted(answer, head)
         cold = [blob for blob in blobs if not self._fills.holds(blob)]
         if not cold:
             return replace(answer, found="hit") if blobs else answer
@@ -96,7 +97,7 @@ class Bodies:
         try:
             for blob in cold:
                 sent = replace(blob, source=voice.on_its_way(blob.source))
-                if await self._fills.begin(sent, voice.credential) == "miss":
+                if await self._fills.begin(sent, voice.credential, blobs[blob]) == "miss":
                     found = "miss"
         except (UpstreamUnreachableError, TruncatedBodyError) as error:
             self._outages.failed(hub.name, error)

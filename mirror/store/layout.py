@@ -195,7 +195,7 @@ class Layout:
     def measure(self) -> int:
         """Bytes held by blobs, partials and the quarantine: what a ledger starts with as used.
 
-        A file is counted at its length; sums add four millionths and are not.
+        A file is counted at its length, without its holes; sums add four millionths and are not.
         """
         total = 0
         for entry in self.blob_files():
@@ -247,6 +247,14 @@ def _sha256(digest: Digest) -> str:
 
 def _length(file: os.DirEntry[str] | Path) -> int:
     try:
-        return file.stat(follow_symlinks=False).st_size
+        return held_by(file.stat(follow_symlinks=False))
     except FileNotFoundError:  # gone since it was listed
         return 0
+
+
+def held_by(status: os.stat_result) -> int:
+    """Bytes of the disk that a file takes: its length, or less where it has holes.
+
+    A partial of which only the end was wanted is as long as its blob and nearly empty.
+    """
+    return min(status.st_size, status.st_blocks * 512)
