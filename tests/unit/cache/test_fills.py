@@ -168,6 +168,7 @@ def test_fills_pass_a_refusal_on_to_everybody(tmp_path: Path) -> None:
 
             assert all(isinstance(result, UpstreamRefusedError) for result in results)
             assert len(here.upstream.asked) == 1
+            await here.fills.settle()
             assert here.fills.running() == ()
 
     asyncio.run(main())
