@@ -20,8 +20,9 @@ Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 
 import logging
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -34,6 +35,7 @@ from mirror.cache.local import LocalKeeper
 from mirror.cache.pullthrough import PullThrough
 from mirror.clock import SystemClock
 from mirror.config import Settings
+from mirror.errors import StoreError
 from mirror.events import Alarm, Event
 from mirror.hubs import registry
 from mirror.store import durable, residency
@@ -47,6 +49,8 @@ from mirror.upkeep.house import House, Job
 from mirror.upkeep.known import Known
 from mirror.upkeep.pins import pinned
 from mirror.upkeep.running import boot_id
+from mirror.upkeep.scrub import Scrub
+from mirror.upkeep.sweep import Sweep
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
 from mirror.upstream.policy import Policy
@@ -218,7 +222,23 @@ class Mirror:
             },
         )
         stack.callback(keeper.write_touches)
-        stack.enter_context(House([_room(ledger)], clock, observe))
+        jobs = [
+            _room(ledger),
+            Sweep(
+                store,
+                partials,
+                layout,
+                clock,
+                partials_age=settings.sweep_partials,
+                quarantine_age=settings.sweep_quarantine,
+                say=_LOG.info,
+            ).step,
+        ]
+        if settings.scrub_period is not None:
+            scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
+            stack.callback(_quietly, scrub.save)
+            jobs.append(scrub.step)
+        stack.enter_context(House(jobs, clock, observe))
 
         # The door, opened last and closed first.
         self._door = Door(
@@ -245,6 +265,12 @@ def _room(ledger: Ledger) -> Job:
         return ROOM_EVERY
 
     return converge
+
+
+def _quietly(save: Callable[[], None]) -> None:
+    """Write down at the end what can be done without."""
+    with suppress(StoreError):
+        save()
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

@@ -253,3 +253,21 @@ def test_a_hundred_flipped_bits_are_found_and_never_sent(stored: Running, origin
     assert len(origin.seen(server="cdn", method="GET", path=".*")) == 102
     assert stored.stop() == 0
     assert verify(stored.data, "--data").returncode == 0
+
+
+def test_a_running_mirror_finds_rot_by_itself(stored: Running, origin: Origin) -> None:
+    """The scrub finds a flipped bit that nobody asked for, tells of it, and the file comes again."""
+    bad = max(_blobs(stored.data), key=lambda path: path.stat().st_size)
+    flip(bad, MIB)
+    stored.settings = {"MODELMIRROR_SCRUB_PERIOD": "1s"}
+    stored.start()
+    stored.wait_for(lambda: not bad.exists())
+
+    assert (stored.data / "v1" / "quarantine" / bad.name).exists()
+    assert b'modelmirror_alarms_total{kind="corrupt"} 1.0' in stored.ask("/-/metrics").body
+    origin.clear_log()
+    assert stored.ask("/acme/tiny/resolve/main/model.bin").body == FILES["model.bin"]
+    stored.settle()
+    assert stored.stop() == 0
+    assert verify(stored.data, "--data").returncode == 0
+    assert (stored.data / "v1" / "scrub.json").exists()
