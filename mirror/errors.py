@@ -7,6 +7,7 @@
     │  ├─ MalformedQuestionError      not a request this hub's grammar knows
     │  ├─ MethodRefusedError          a write, or a method that has no meaning here
     │  └─ TooLargeError               a body or header beyond its bound
+    ├─ LoopError                      the request has been through this mirror already
     ├─ NotAdmittedError               the caller may not read this repo, as far as is known
     ├─ UpstreamError                  upstream answered, and the answer is no
     │  └─ UpstreamRefusedError        its status, code and message are kept
@@ -67,6 +68,10 @@ class MethodRefusedError(QuestionError):
 
 class TooLargeError(QuestionError):
     """A request body is larger than anything a read needs."""
+
+
+class LoopError(MirrorError):
+    """The request has been through this mirror already: two mirrors are each other's upstream."""
 
 
 class NotAdmittedError(MirrorError):

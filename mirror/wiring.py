@@ -20,23 +20,23 @@ Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 
 import logging
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
 from mirror import __version__
 from mirror.cache.asking import Asking
+from mirror.cache.bodies import Bodies
 from mirror.cache.facts import Lifetimes
 from mirror.cache.fills import Fills
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
+from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
-from mirror.clock import SystemClock
+from mirror.clock import Clock, SystemClock
 from mirror.config import Settings
-from mirror.errors import StoreError
-from mirror.events import Alarm, Event
+from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
@@ -45,7 +45,7 @@ from mirror.store.ledger import Ledger
 from mirror.store.partials import Partials
 from mirror.telemetry import Telemetry
 from mirror.upkeep.evict import Evictor
-from mirror.upkeep.house import House, Job
+from mirror.upkeep.house import House
 from mirror.upkeep.known import Known
 from mirror.upkeep.pins import pinned
 from mirror.upkeep.running import boot_id
@@ -53,6 +53,7 @@ from mirror.upkeep.scrub import Scrub
 from mirror.upkeep.sweep import Sweep
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
+from mirror.upstream.contract import Timeouts
 from mirror.upstream.policy import Policy
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
@@ -63,6 +64,10 @@ DISK_THREADS: Final = 8
 
 # How soon a lowered quota is noticed, in seconds; a look costs two numbers compared.
 ROOM_EVERY: Final = 10.0
+
+# Seconds for a connection to upstream: one lost SYN is repeated after one, and clients that wait for the
+# answer give up after 10. What cannot be connected to is told within 4 s.
+CONNECT: Final = 3.0
 
 _LOG: Final = logging.getLogger("modelmirror")
 
@@ -156,10 +161,13 @@ class Mirror:
         addresses = Addresses(policy.named, clock)
         stack.callback(addresses.close)
         trust = tls_context()
-        client = Client(policy, addresses, trust=trust, clock=clock, observe=observe)
+        timeouts = Timeouts(connect=CONNECT)
+        client = Client(
+            policy, addresses, trust=trust, clock=clock, observe=observe, timeouts=timeouts
+        )
         await client.open()
         stack.push_async_callback(client.close)
-        transfers = Transfers(policy, addresses, trust=trust, clock=clock)
+        transfers = Transfers(policy, addresses, trust=trust, clock=clock, timeouts=timeouts)
         stack.callback(transfers.close)
 
         # The engine.
@@ -191,11 +199,21 @@ class Mirror:
             clock=clock,
             limits={"huggingface": settings.huggingface_tree_limit},
         )
+        outages = Outages(client, clock, observe, look=not settings.offline)
+        stack.push_async_callback(outages.close)
+        bodies = Bodies(
+            fills=fills,
+            upstream=client,
+            outages=outages,
+            asking=asking,
+            clock=clock,
+            observe=observe,
+            offline=settings.offline,
+        )
         pull = PullThrough(
             hubs=hubs,
             asking=asking,
-            fills=fills,
-            upstream=client,
+            bodies=bodies,
             catalog=index.catalog,
             memo=index.memo,
             lifetimes=Lifetimes(
@@ -206,7 +224,7 @@ class Mirror:
             clock=clock,
             secret=secret,
             offline=settings.offline,
-            observe=observe,
+            outages=outages,
         )
         stack.push_async_callback(pull.close)
         keeper = LocalKeeper(
@@ -214,6 +232,8 @@ class Mirror:
             fills,
             index.catalog,
             clock,
+            outages=outages,
+            bodies=bodies,
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
             about={
                 "version": __version__,
@@ -222,23 +242,7 @@ class Mirror:
             },
         )
         stack.callback(keeper.write_touches)
-        jobs = [
-            _room(ledger),
-            Sweep(
-                store,
-                partials,
-                layout,
-                clock,
-                partials_age=settings.sweep_partials,
-                quarantine_age=settings.sweep_quarantine,
-                say=_LOG.info,
-            ).step,
-        ]
-        if settings.scrub_period is not None:
-            scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
-            stack.callback(_quietly, scrub.save)
-            jobs.append(scrub.step)
-        stack.enter_context(House(jobs, clock, observe))
+        stack.enter_context(_house(settings, layout, ledger, store, partials, clock, observe))
 
         # The door, opened last and closed first.
         self._door = Door(
@@ -257,20 +261,34 @@ class Mirror:
         stack.push_async_callback(self._door.stop)
 
 
-def _room(ledger: Ledger) -> Job:
-    """Have the store kept within its quota, also after that was lowered."""
+def _house(
+    settings: Settings,
+    layout: Layout,
+    ledger: Ledger,
+    store: DiskStore,
+    partials: Partials,
+    clock: Clock,
+    observe: Observer,
+) -> House:
+    """The thread that keeps room, sweeps, and reads what is stored again."""
+    sweep = Sweep(
+        store,
+        partials,
+        layout,
+        clock,
+        partials_age=settings.sweep_partials,
+        quarantine_age=settings.sweep_quarantine,
+        say=_LOG.info,
+    )
 
-    def converge() -> float:
+    def keep_room() -> float:
         ledger.converge()
         return ROOM_EVERY
 
-    return converge
-
-
-def _quietly(save: Callable[[], None]) -> None:
-    """Write down at the end what can be done without."""
-    with suppress(StoreError):
-        save()
+    if settings.scrub_period is None:
+        return House([keep_room, sweep.step], clock, observe)
+    scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
+    return House([keep_room, sweep.step, scrub.step], clock, observe, ending=scrub.save)
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

@@ -85,8 +85,8 @@ class Fill:
         self.partial: Partial | None = None
         self.began = means.clock.monotonic()
         self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.credential = credential
         self._means = means
-        self._credential = credential
         self._loop = asyncio.get_running_loop()
         self._stop = StopToken()
         self._ending = threading.Event()
@@ -203,7 +203,7 @@ class Fill:
                 self._means.fetcher.fetch(
                     self.blob.hub,
                     self.blob.source,
-                    self._credential,
+                    self.credential,
                     offset=before,
                     size=self.blob.size,
                     validator=partial.validator,

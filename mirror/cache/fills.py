@@ -19,7 +19,7 @@ from mirror.cache.keeper import Feed
 from mirror.clock import Clock
 from mirror.credential import Credential
 from mirror.digest import GIT_SHA1, SHA256, Digest, Hasher, sha256_of
-from mirror.errors import MirrorError, StoreError
+from mirror.errors import MirrorError, StoreError, UpstreamRefusedError
 from mirror.events import Alarm, Observer
 from mirror.index.journal import Journal
 from mirror.index.protocol import Index
@@ -100,10 +100,17 @@ class Fills:
         """
         if self.holds(blob):
             return "hit"
-        fill, found = self._fill(blob, credential)
-        await asyncio.shield(fill.begun)
-        fill.promised += 1
-        return found
+        while True:
+            fill, found = self._fill(blob, credential)
+            try:
+                await asyncio.shield(fill.begun)
+            except UpstreamRefusedError:
+                # What upstream says to another caller, or about another repo, is not for this one.
+                if (fill.blob.source, fill.credential) == (blob.source, credential):
+                    raise
+            else:
+                fill.promised += 1
+                return found
 
     async def follow(self, blob: BlobRef, credential: Credential | None) -> Feed:
         """A reader of the blob, filling it if it is cold."""

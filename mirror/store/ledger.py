@@ -155,12 +155,12 @@ class Ledger:
             )
         if by_quota and self._quota is not None:
             where = f"the quota of {format_size(self._quota)} has {format_size(free)} left"
-            hint = "Raise --quota, or remove what is not needed: modelmirror rm"
+            hint = "Raise --quota."
         else:
             where = f"the disk has {format_size(free)} left"
             if self._min_free:
                 where += f" beyond the {format_size(self._min_free)} that stay free"
-            hint = "Free some disk space, lower --min-free, or remove what is not needed: modelmirror rm"
+            hint = "Free some disk space, or lower --min-free."
         return StoreFullError(
             f"There is no room for {format_size(size)} more: {where}.",
             needed=needed,

@@ -179,6 +179,7 @@ def test_fills_never_call_a_wrong_blob_whole(tmp_path: Path) -> None:
             assert any(isinstance(result, DigestMismatchError) for result in results)
             assert here.store.find(sha256_of(CONTENT)) is None
             assert here.store.find(sha256_of(wrong)) is None
+            await here.fills.settle()
             assert list(here.layout.partials.iterdir()) == []
             assert set(here.outcomes()) == {"mismatch"}
 
@@ -290,6 +291,7 @@ def test_fills_refuse_what_has_no_room_before_asking(tmp_path: Path) -> None:
             here.upstream.answers["/file"] = Scripted(200, CONTENT, ETAG)
             with pytest.raises(StoreFullError):
                 await here.fills.begin(blob(CONTENT), None)
+            await here.fills.settle()
             assert here.upstream.asked == []
             assert here.outcomes() == ["full"]
 
