@@ -34,9 +34,9 @@ from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
 from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
-from mirror.clock import SystemClock
+from mirror.clock import Clock, SystemClock
 from mirror.config import Settings
-from mirror.events import Alarm, Event
+from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
@@ -45,10 +45,12 @@ from mirror.store.ledger import Ledger
 from mirror.store.partials import Partials
 from mirror.telemetry import Telemetry
 from mirror.upkeep.evict import Evictor
-from mirror.upkeep.house import House, Job
+from mirror.upkeep.house import House
 from mirror.upkeep.known import Known
 from mirror.upkeep.pins import pinned
 from mirror.upkeep.running import boot_id
+from mirror.upkeep.scrub import Scrub
+from mirror.upkeep.sweep import Sweep
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
 from mirror.upstream.contract import Timeouts
@@ -60,12 +62,12 @@ from mirror.web.serve import Door
 # Threads for reads that may block, for publishing and for records: beyond this the disk is the limit.
 DISK_THREADS: Final = 8
 
+# How soon a lowered quota is noticed, in seconds; a look costs two numbers compared.
+ROOM_EVERY: Final = 10.0
+
 # Seconds for a connection to upstream: one lost SYN is repeated after one, and clients that wait for the
 # answer give up after 10. What cannot be connected to is told within 4 s.
 CONNECT: Final = 3.0
-
-# How soon a lowered quota is noticed, in seconds; a look costs two numbers compared.
-ROOM_EVERY: Final = 10.0
 
 _LOG: Final = logging.getLogger("modelmirror")
 
@@ -240,7 +242,7 @@ class Mirror:
             },
         )
         stack.callback(keeper.write_touches)
-        stack.enter_context(House([_room(ledger)], clock, observe))
+        stack.enter_context(_house(settings, layout, ledger, store, partials, clock, observe))
 
         # The door, opened last and closed first.
         self._door = Door(
@@ -259,14 +261,34 @@ class Mirror:
         stack.push_async_callback(self._door.stop)
 
 
-def _room(ledger: Ledger) -> Job:
-    """Have the store kept within its quota, also after that was lowered."""
+def _house(
+    settings: Settings,
+    layout: Layout,
+    ledger: Ledger,
+    store: DiskStore,
+    partials: Partials,
+    clock: Clock,
+    observe: Observer,
+) -> House:
+    """The thread that keeps room, sweeps, and reads what is stored again."""
+    sweep = Sweep(
+        store,
+        partials,
+        layout,
+        clock,
+        partials_age=settings.sweep_partials,
+        quarantine_age=settings.sweep_quarantine,
+        say=_LOG.info,
+    )
 
-    def converge() -> float:
+    def keep_room() -> float:
         ledger.converge()
         return ROOM_EVERY
 
-    return converge
+    if settings.scrub_period is None:
+        return House([keep_room, sweep.step], clock, observe)
+    scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
+    return House([keep_room, sweep.step, scrub.step], clock, observe, ending=scrub.save)
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

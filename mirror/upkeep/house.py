@@ -21,12 +21,20 @@ RETRY: Final = 60.0
 
 
 class House:
-    """Runs *jobs*, each at once and then when it asked for, from entering to leaving.
+    """Runs *jobs*, each at once and then when it asked for, from entering to leaving; then *ending*.
 
     *observe* hears an `Alarm` of kind ``upkeep-failed`` when one cannot do its work; it is tried again.
     """
 
-    def __init__(self, jobs: Sequence[Job], clock: Clock, observe: Observer) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        clock: Clock,
+        observe: Observer,
+        *,
+        ending: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._ending = ending
         self._jobs = jobs
         self._clock = clock
         self._observe = observe
@@ -47,6 +55,13 @@ class House:
         self._thread.join()
 
     def _run(self) -> None:
+        self._keep()
+        try:
+            self._ending()
+        except (MirrorError, OSError) as error:
+            self._observe(Alarm("upkeep-failed", f"Upkeep could not be put away: {error}"))
+
+    def _keep(self) -> None:
         due = dict.fromkeys(range(len(self._jobs)), self._clock.monotonic())
         while due:
             number = min(due, key=lambda job: due[job])
