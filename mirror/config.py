@@ -40,6 +40,9 @@ class Settings:
     upstream_connections: int
     audience_lifetime: float
     audience_grace: float
+    scrub_period: float | None
+    sweep_partials: float
+    sweep_quarantine: float
 
 
 class Setting(NamedTuple):
@@ -123,6 +126,16 @@ def _optional_size(text: str) -> int | None:
     return parse_size(text) if text else None
 
 
+def _span_or_off(text: str) -> float | None:
+    if text.lower() in {"off", "false"}:
+        return None
+    span = parse_span(text)
+    if span <= 0:
+        msg = f"{text!r} is no time at all; write off for never"
+        raise ValueError(msg)
+    return span
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in choices:
@@ -154,6 +167,9 @@ SETTINGS: Final = (
     Setting("upstream_connections", "upstream.connections", _positive, "16", "Most blobs fetched from upstream at once."),
     Setting("audience_lifetime", "audience.lifetime", parse_span, "300s", "How long a credential that upstream accepted for a repo is believed."),
     Setting("audience_grace", "audience.grace", parse_span, "7d", "The same while upstream cannot be asked."),
+    Setting("scrub_period", "scrub.period", _span_or_off, "7d", "How long reading everything that is stored again may take; off for never."),
+    Setting("sweep_partials", "sweep.partials", parse_span, "7d", "How long a half download waits for somebody to go on with it."),
+    Setting("sweep_quarantine", "sweep.quarantine", parse_span, "30d", "How long a blob that was set aside is kept."),
 )  # fmt: skip
 
 

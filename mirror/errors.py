@@ -7,6 +7,7 @@
     │  ├─ MalformedQuestionError      not a request this hub's grammar knows
     │  ├─ MethodRefusedError          a write, or a method that has no meaning here
     │  └─ TooLargeError               a body or header beyond its bound
+    ├─ LoopError                      the request has been through this mirror already
     ├─ NotAdmittedError               the caller may not read this repo, as far as is known
     ├─ UpstreamError                  upstream answered, and the answer is no
     │  └─ UpstreamRefusedError        its status, code and message are kept
@@ -69,6 +70,10 @@ class TooLargeError(QuestionError):
     """A request body is larger than anything a read needs."""
 
 
+class LoopError(MirrorError):
+    """The request has been through this mirror already: two mirrors are each other's upstream."""
+
+
 class NotAdmittedError(MirrorError):
     """The caller may not read this repo, as far as is known here.
 
@@ -117,7 +122,23 @@ class UpstreamUnavailableError(MirrorError):
 
 
 class UpstreamUnreachableError(UpstreamUnavailableError):
-    """No connection, a time-out, a broken connection, or a 5xx."""
+    """No connection, a time-out, a broken connection, or a 5xx.
+
+    *passing* tells what one more try may mend at once (a broken connection, a 5xx) from what it will not
+    (nobody listens, no route, silence); *retry_after* is in seconds, `None` if upstream did not say.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        passing: bool = False,
+        retry_after: float | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.passing = passing
+        self.retry_after = retry_after
 
 
 class UpstreamBusyError(UpstreamUnavailableError):

@@ -29,7 +29,10 @@ class FillStarted:
 
 @dataclass(frozen=True, slots=True)
 class FillEnded:
-    """A fill is over after *received* bytes: ``stored``, ``mismatch``, ``broken`` or ``full``."""
+    """A fill is over with *received* bytes there: *outcome* says how.
+
+    ``stored``, ``kept`` (only parts were wanted), ``mismatch``, ``broken`` or ``full``.
+    """
 
     hub: str
     outcome: str
@@ -49,6 +52,22 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
+class Evicted:
+    """Room was made: *blobs* went, and *size* bytes in all."""
+
+    blobs: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """Stored pieces were read again and compared: *size* bytes, *damaged* blobs among them."""
+
+    size: int
+    damaged: int
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """Something an operator must see: *kind* is a short constant, *detail* a sentence without secrets."""
 
@@ -56,5 +75,5 @@ class Alarm:
     detail: str
 
 
-Event: TypeAlias = Asked | FillStarted | FillEnded | Served | Alarm
+Event: TypeAlias = Asked | FillStarted | FillEnded | Served | Evicted | Scrubbed | Alarm
 Observer: TypeAlias = Callable[[Event], None]

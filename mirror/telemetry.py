@@ -16,7 +16,16 @@ from prometheus_client import (
     generate_latest,
 )
 
-from mirror.events import Alarm, Asked, Event, FillEnded, FillStarted, Served
+from mirror.events import (
+    Alarm,
+    Asked,
+    Event,
+    Evicted,
+    FillEnded,
+    FillStarted,
+    Scrubbed,
+    Served,
+)
 
 _Child = TypeVar("_Child")
 
@@ -84,6 +93,20 @@ class Telemetry:
             buckets=_ASKED_BUCKETS,
             registry=registry,
         )
+        self._evicted = Counter(
+            "modelmirror_evicted_blobs", "Blobs removed to make room.", registry=registry
+        )
+        self._evicted_bytes = Counter(
+            "modelmirror_evicted_bytes", "Bytes removed to make room.", registry=registry
+        )
+        self._scrubbed = Counter(
+            "modelmirror_scrubbed_bytes", "Stored bytes read again.", registry=registry
+        )
+        self._damaged = Counter(
+            "modelmirror_scrub_damaged_blobs",
+            "Blobs that the scrub found damaged.",
+            registry=registry,
+        )
         self._alarms = Counter(
             "modelmirror_alarms", "What an operator must see.", ("kind",), registry=registry
         )
@@ -117,6 +140,12 @@ class Telemetry:
                 self._child(self._fills.labels, hub, outcome).inc()
                 self._child(self._fill_seconds.labels, hub).observe(seconds)
                 self._child(self._received.labels, hub).inc(received)
+            case Evicted(blobs, size):
+                self._evicted.inc(blobs)
+                self._evicted_bytes.inc(size)
+            case Scrubbed(size, damaged):
+                self._scrubbed.inc(size)
+                self._damaged.inc(damaged)
             case Alarm(kind, _):
                 self._child(self._alarms.labels, kind).inc()
 

@@ -14,41 +14,46 @@ The life of a request, in the order the parts are composed below:
 7.  ``web/body`` applies conditions and ranges, ``web/pump`` sends each span by sendfile from the blob,
     or from the growing file as far as it has come; its end waits for the digest.
 8.  ``store/blobs`` publishes the verified file, ``index`` learns its name. The next request is a hit.
+
+Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 """
 
 import logging
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack
-from pathlib import Path
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
 from mirror import __version__
 from mirror.cache.asking import Asking
+from mirror.cache.bodies import Bodies
 from mirror.cache.facts import Lifetimes
 from mirror.cache.fills import Fills
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
+from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
-from mirror.clock import SystemClock
+from mirror.clock import Clock, SystemClock
 from mirror.config import Settings
-from mirror.events import Alarm, Event
+from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
-from mirror.index.catalog import Catalog
-from mirror.index.journal import Journal
-from mirror.index.memo import Memo
-from mirror.index.rebuild import rebuild
-from mirror.index.records import Records
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
 from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
 from mirror.store.partials import Partials
 from mirror.telemetry import Telemetry
+from mirror.upkeep.evict import Evictor
+from mirror.upkeep.house import House
+from mirror.upkeep.known import Known
+from mirror.upkeep.pins import pinned
+from mirror.upkeep.running import boot_id
+from mirror.upkeep.scrub import Scrub
+from mirror.upkeep.sweep import Sweep
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
+from mirror.upstream.contract import Timeouts
 from mirror.upstream.policy import Policy
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
@@ -56,6 +61,13 @@ from mirror.web.serve import Door
 
 # Threads for reads that may block, for publishing and for records: beyond this the disk is the limit.
 DISK_THREADS: Final = 8
+
+# How soon a lowered quota is noticed, in seconds; a look costs two numbers compared.
+ROOM_EVERY: Final = 10.0
+
+# Seconds for a connection to upstream: one lost SYN is repeated after one, and clients that wait for the
+# answer give up after 10. What cannot be connected to is told within 4 s.
+CONNECT: Final = 3.0
 
 _LOG: Final = logging.getLogger("modelmirror")
 
@@ -107,15 +119,35 @@ class Mirror:
         layout.tidy()
         secret = layout.secret()
         seeing = residency.choose(layout.root)
-        ledger = Ledger(settings.quota, settings.min_free, layout.measure(), layout.free)
-        store = DiskStore(layout, ledger, residency=seeing, observe=observe)
+        ledger = Ledger(
+            settings.quota,
+            settings.min_free,
+            layout.measure(),
+            layout.free,
+            make_room=lambda missing: evictor.make_room(missing),  # noqa: PLW0108 -- made below
+        )
+        store = DiskStore(
+            layout,
+            ledger,
+            residency=seeing,
+            observe=observe,
+            lost=lambda digest: index.catalog.dropped([digest]),
+        )
         stack.callback(store.close)
         partials = Partials(layout, ledger, residency=seeing)
         stack.callback(partials.close)
 
-        # What is known.
+        # What is known, and what may go for new things.
         index = stack.enter_context(
-            _Index(layout, store, lambda sentence: observe(Alarm("damaged", sentence)))
+            Known(
+                layout,
+                store,
+                lambda sentence: observe(Alarm("damaged", sentence)),
+                boot=boot_id(),
+            )
+        )
+        evictor = Evictor(
+            store, partials, index.catalog, lambda: pinned(index.journal, index.catalog), observe
         )
 
         # The way out.
@@ -129,10 +161,13 @@ class Mirror:
         addresses = Addresses(policy.named, clock)
         stack.callback(addresses.close)
         trust = tls_context()
-        client = Client(policy, addresses, trust=trust, clock=clock, observe=observe)
+        timeouts = Timeouts(connect=CONNECT)
+        client = Client(
+            policy, addresses, trust=trust, clock=clock, observe=observe, timeouts=timeouts
+        )
         await client.open()
         stack.push_async_callback(client.close)
-        transfers = Transfers(policy, addresses, trust=trust, clock=clock)
+        transfers = Transfers(policy, addresses, trust=trust, clock=clock, timeouts=timeouts)
         stack.callback(transfers.close)
 
         # The engine.
@@ -164,11 +199,21 @@ class Mirror:
             clock=clock,
             limits={"huggingface": settings.huggingface_tree_limit},
         )
+        outages = Outages(client, clock, observe, look=not settings.offline)
+        stack.push_async_callback(outages.close)
+        bodies = Bodies(
+            fills=fills,
+            upstream=client,
+            outages=outages,
+            asking=asking,
+            clock=clock,
+            observe=observe,
+            offline=settings.offline,
+        )
         pull = PullThrough(
             hubs=hubs,
             asking=asking,
-            fills=fills,
-            upstream=client,
+            bodies=bodies,
             catalog=index.catalog,
             memo=index.memo,
             lifetimes=Lifetimes(
@@ -179,7 +224,7 @@ class Mirror:
             clock=clock,
             secret=secret,
             offline=settings.offline,
-            observe=observe,
+            outages=outages,
         )
         stack.push_async_callback(pull.close)
         keeper = LocalKeeper(
@@ -187,6 +232,8 @@ class Mirror:
             fills,
             index.catalog,
             clock,
+            outages=outages,
+            bodies=bodies,
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
             about={
                 "version": __version__,
@@ -195,6 +242,7 @@ class Mirror:
             },
         )
         stack.callback(keeper.write_touches)
+        stack.enter_context(_house(settings, layout, ledger, store, partials, clock, observe))
 
         # The door, opened last and closed first.
         self._door = Door(
@@ -213,45 +261,34 @@ class Mirror:
         stack.push_async_callback(self._door.stop)
 
 
-class _Index:
-    """Catalog, records, journal and memo of a data folder; the catalog is rebuilt when it is not there."""
+def _house(
+    settings: Settings,
+    layout: Layout,
+    ledger: Ledger,
+    store: DiskStore,
+    partials: Partials,
+    clock: Clock,
+    observe: Observer,
+) -> House:
+    """The thread that keeps room, sweeps, and reads what is stored again."""
+    sweep = Sweep(
+        store,
+        partials,
+        layout,
+        clock,
+        partials_age=settings.sweep_partials,
+        quarantine_age=settings.sweep_quarantine,
+        say=_LOG.info,
+    )
 
-    def __init__(self, layout: Layout, store: DiskStore, damaged: Callable[[str], None]) -> None:
-        self._layout = layout
-        self._store = store
-        self._damaged = damaged
-        self._stack = ExitStack()
+    def keep_room() -> float:
+        ledger.converge()
+        return ROOM_EVERY
 
-    def __enter__(self) -> Self:
-        layout = self._layout
-        with ExitStack() as stack:
-            self.catalog = Catalog.open(layout.index)
-            stack.callback(self.catalog.close)
-            self.records = Records(layout.records, _writer(layout), self._damaged)
-            self.journal = Journal.open(
-                layout.journal, _writer(layout), durable.sync_file, self._damaged
-            )
-            stack.callback(self.journal.close)
-            self.journal.compact()
-            self.memo = Memo.open(layout.memo)
-            stack.callback(self.memo.close)
-            if self.catalog.fresh:
-                blobs = ((blob.digest, blob.size) for blob in self._store.walk())
-                rebuild(self.catalog, self.records, self.journal, blobs)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
-
-
-def _writer(layout: Layout) -> Callable[[Path, bytes], None]:
-    return lambda path, data: durable.write(layout.temporary(), path, data)
+    if settings.scrub_period is None:
+        return House([keep_room, sweep.step], clock, observe)
+    scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
+    return House([keep_room, sweep.step, scrub.step], clock, observe, ending=scrub.save)
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

@@ -28,6 +28,8 @@ BAD_IMPORTS: Final = (
     ("layers", "mirror/index/catalog.py", "import mirror.upstream.client"),
     ("layers", "mirror/cache/flights.py", "import mirror.web.app"),
     ("layers", "mirror/web/app.py", "import mirror.telemetry"),
+    ("layers", "mirror/upkeep/evict.py", "import mirror.web.app"),
+    ("layers", "mirror/cache/fills.py", "import mirror.upkeep.evict"),
     ("layers", "mirror/errors.py", "import mirror.names"),
     ("layers", "mirror/ranges.py", "import mirror.units"),
     ("layers", "mirror/utils.py", '"""Things that have no home."""'),

@@ -7,7 +7,7 @@ behind, one per repo at a time.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -21,6 +21,7 @@ from mirror.hubs.base import Hub
 from mirror.index.protocol import Index
 from mirror.messages import UpstreamRequest
 from mirror.names import (
+    Access,
     Entries,
     Fact,
     Lead,
@@ -40,6 +41,7 @@ PAGES_PATIENCE: Final = 2.0
 PAGES_AT_HAND: Final = 5
 
 _UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
 
 
 @dataclass(slots=True)
@@ -53,13 +55,23 @@ class _Paging:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Who asks upstream: *credential* goes along, *fingerprint* names it (empty: nobody in particular)."""
+    """Who asks upstream.
+
+    *credential* goes along, *fingerprint* names it (empty: nobody in particular); *via* is the way the
+    request came, this mirror included (RFC 9110 §7.6.3).
+    """
 
     credential: Credential | None
     fingerprint: str
+    via: str
 
+    def anyone(self) -> "Voice":
+        """The same way, without a credential."""
+        return Voice(None, "", self.via)
 
-ANYONE: Final = Voice(None, "")
+    def on_its_way(self, request: UpstreamRequest) -> UpstreamRequest:
+        """*request* with the way it came."""
+        return replace(request, headers=(*request.headers, ("Via", self.via)))
 
 
 class Asking:
@@ -105,13 +117,17 @@ class Asking:
     async def _one(
         self, hub: Hub, question: Question, need: Need, view: View, caller: Voice
     ) -> None:
-        voice = caller if need.as_caller or not self._public(question) else ANYONE
+        # Without the credential only a name is left, and nobody is asked for in another's name.
+        known = caller.credential is not None
+        voice = (
+            caller if known and (need.as_caller or not self._public(question)) else caller.anyone()
+        )
         try:
             await self._fly(hub, question, need, view, voice)
         except UpstreamRefusedError:
-            # Public as last seen, and now refused to a stranger: perhaps it went private, and this
+            # Public as last seen, and now refused to a stranger: it is gated or went private, and this
             # caller may still see it. What was recorded of its being public is already withdrawn.
-            if voice is caller or caller.credential is None or self._public(question):
+            if voice is caller or not known or self._open(question):
                 raise
             await self._fly(hub, question, need, view, caller)
 
@@ -156,26 +172,44 @@ class Asking:
     async def _ask(
         self, hub: Hub, question: Question, need: Need, request: UpstreamRequest, voice: Voice
     ) -> Sequence[Fact]:
-        response = await self._upstream.ask(hub.name, request, voice.credential, limit=need.limit)
+        response = await self._upstream.ask(
+            hub.name, voice.on_its_way(request), voice.credential, limit=need.limit
+        )
         now = self._clock.wall()
         try:
             return hub.absorb(question, need, response, now)
         except UpstreamRefusedError as error:
             lessons = [fact for fact in error.facts if isinstance(fact, (Verdict, Visibility))]
-            if not voice.credential:
-                lessons += self._withdrawn(question, error, now)
+            if voice.credential is None and question.repo is not None:
+                lessons += self._withdrawn(self._canonical(question), error, now)
             await self._learning.learn(lessons, voice.fingerprint)
             raise
 
-    def _withdrawn(
-        self, question: Question, error: UpstreamRefusedError, now: float
-    ) -> list[Visibility]:
-        """A repo seen as public that is refused to a stranger is public no longer."""
+    async def refused(self, repo: Repo, error: UpstreamRefusedError, voice: Voice) -> bool:
+        """Learn from a download that upstream refused; tells whether *repo* is less open than believed."""
+        now = self._clock.wall()
+        if voice.credential is None:
+            withdrawn = self._withdrawn(repo, error, now)
+            await self._learning.learn(withdrawn, "")
+            return bool(withdrawn)
         code = error.headers.get("x-error-code")
-        refused = code == "RepoNotFound" or (error.status == _UNAUTHORIZED and code is None)
-        if not refused or not self._public(question):
+        if code == "RepoNotFound" or error.status in (_UNAUTHORIZED, _FORBIDDEN):
+            levels = (Access.READ,) if code == "GatedRepo" else (Access.LIST, Access.READ)
+            verdicts = [Verdict(repo, level, accepted=False, seen_at=now) for level in levels]
+            await self._learning.learn(verdicts, voice.fingerprint)
+        return False
+
+    def _withdrawn(self, repo: Repo, error: UpstreamRefusedError, now: float) -> list[Visibility]:
+        """A repo seen as open that is refused to a stranger is open no longer."""
+        seen = self._catalog.visibility(repo)
+        if seen is None or seen.private:
             return []
-        return [Visibility(self._canonical(question), private=True, gated=False, seen_at=now)]
+        code = error.headers.get("x-error-code")
+        if code == "RepoNotFound" or (error.status == _UNAUTHORIZED and code is None):
+            return [Visibility(repo, private=True, gated=False, seen_at=now)]
+        if code == "GatedRepo" and not seen.gated:
+            return [Visibility(repo, private=False, gated=True, seen_at=now)]
+        return []
 
     async def _fetch_pages(
         self, hub: Hub, question: Question, need: Need, voice: Voice, paging: _Paging
@@ -210,6 +244,14 @@ class Asking:
             return Repo("", "")
         alias = self._catalog.alias(question.repo)
         return alias.repo if alias is not None else question.repo
+
+    def _open(self, question: Question) -> bool:
+        """Whether everybody may be answered, as far as is known."""
+        if question.access is Access.READ and question.repo is not None:
+            seen = self._catalog.visibility(self._canonical(question))
+            if seen is not None and seen.gated:
+                return False
+        return self._public(question)
 
     def _public(self, question: Question) -> bool:
         if question.repo is None:

@@ -13,6 +13,7 @@ from mirror.index.memo import Memo
 from mirror.index.protocol import Index
 from mirror.names import (
     Access,
+    Alias,
     Entry,
     Ref,
     Reply,
@@ -27,10 +28,9 @@ from mirror.names import (
 # content that went private upstream is not shown for ever (design: renewed at least every 24 h).
 VISIBILITY_LIFETIME: Final = 86_400.0
 
-
-# How far a fact may be ahead of a view's *now*: another question may have learned it since. Beyond that the
-# clock was set back, and what it says it learned then would be believed until it is that late again.
-AHEAD: Final = 60.0
+# What was learned while the question was answered is later than its `now` by less than this, in seconds.
+# Anything later comes from a clock that was set back.
+LEEWAY: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class Lifetimes:
 class View:
     """The `mirror.hubs.base.Facts` of one caller and one question.
 
-    *started* is the wall time the question came in; with *offline* stale facts are shown. *waited* holds
-    the commits whose file list was waited for in vain, *replies* the answers that live only as long as
-    the question.
+    *about* is the repo the question names, if any; *started* is the wall time the question came in; with
+    *offline* stale facts are shown. *waited* holds the commits whose file list was waited for in vain,
+    *replies* the answers that live only as long as the question.
     """
 
     catalog: Index
@@ -61,9 +61,16 @@ class View:
     caller: str
     started: float
     now: float
+    about: Repo | None = None
     offline: bool = False
     waited: set[tuple[Repo, str]] = field(default_factory=set)
     replies: dict[str, Reply] = field(default_factory=dict)
+    _aliases: dict[Repo, Alias | None] = field(default_factory=dict)
+
+    def renew(self, now: float) -> None:
+        """Look again at wall time *now*: more may be known."""
+        self.now = now
+        self._aliases.clear()
 
     def stale(self) -> "View":
         """The same view while upstream cannot be asked."""
@@ -74,6 +81,7 @@ class View:
             self.caller,
             self.started,
             self.now,
+            self.about,
             offline=True,
             waited=self.waited,
             replies=self.replies,
@@ -81,13 +89,20 @@ class View:
 
     def canonical(self, repo: Repo) -> Repo:
         """The repo that *repo* is an alias of, or *repo* itself."""
-        alias = self.catalog.alias(repo)
+        alias = self._alias(repo)
         if alias is None or not self._good(alias.seen_at, self.lifetimes.refs.get(repo.hub, 0.0)):
             return repo
         return alias.repo
 
     def visibility(self, repo: Repo) -> Visibility | None:
-        """Who may see *repo*, as last seen within a day."""
+        """Who may see *repo*, as last seen within a day.
+
+        Of a name that became an alias nothing is believed: whether what was once seen under it may be
+        shown is for the repo it leads to, and where it leads now upstream must say.
+        """
+        alias = self._alias(repo)
+        if alias is not None and alias.repo != repo:
+            return None
         seen = self.catalog.visibility(repo)
         return seen if seen is not None and self._good(seen.seen_at, VISIBILITY_LIFETIME) else None
 
@@ -107,13 +122,16 @@ class View:
     def ref(self, repo: Repo, revision: str) -> Ref | None:
         """The commit that *revision* points at; a commit points at itself for ever."""
         ref = self.catalog.ref(repo, revision)
-        if ref is None or ref.commit == revision:
+        if ref is None or ref.seen_at < self._since(repo):
+            return None
+        if ref.commit == revision:
             return ref
         return ref if self._good(ref.seen_at, self.lifetimes.refs.get(repo.hub, 0.0)) else None
 
     def refs(self, repo: Repo) -> Sequence[Ref]:
         """Every revision of *repo* seen so far, however old."""
-        return self.catalog.refs(repo)
+        since = self._since(repo)
+        return [ref for ref in self.catalog.refs(repo) if ref.seen_at >= since]
 
     def snapshot(self, repo: Repo, commit: str) -> Snapshot | None:
         """The head of the file list of *commit*.
@@ -123,6 +141,8 @@ class View:
         is, and the hub goes by path.
         """
         snapshot = self.catalog.snapshot(repo, commit)
+        if snapshot is not None and snapshot.seen_at < self._since(repo):
+            return None
         if snapshot is None or snapshot.state is not SnapshotState.PENDING or self.offline:
             return snapshot
         if (repo, commit) in self.waited:
@@ -131,10 +151,12 @@ class View:
 
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
-        return self.catalog.entry(repo, commit, path)
+        return self.catalog.entry(repo, commit, path) if self._holds(repo, commit) else None
 
     def absent(self, repo: Repo, commit: str, path: str) -> bool:
         """Whether *path* is proved not to exist at *commit*."""
+        if not self._holds(repo, commit):
+            return False
         snapshot = self.catalog.snapshot(repo, commit)
         if snapshot is not None and snapshot.state is SnapshotState.COMPLETE:
             return self.catalog.entry(repo, commit, path) is None
@@ -144,17 +166,19 @@ class View:
         self, repo: Repo, commit: str, folder: str, *, recursive: bool, after: str, limit: int
     ) -> Sequence[Entry]:
         """Entries below *folder* in path order after *after*, at most *limit*."""
+        if not self._holds(repo, commit):
+            return ()
         return self.catalog.listing(
             repo, commit, folder, recursive=recursive, after=after, limit=limit
         )
 
     def by_digest(self, repo: Repo, hex_digest: str) -> tuple[str, Entry] | None:
         """A commit of *repo* and its entry with this content."""
-        return self.catalog.by_digest(repo, hex_digest)
+        return self._held(repo, self.catalog.by_digest(repo, hex_digest))
 
     def by_xet(self, repo: Repo, xet_hash: str) -> tuple[str, Entry] | None:
         """A commit of *repo* and its entry with this Xet hash."""
-        return self.catalog.by_xet(repo, xet_hash)
+        return self._held(repo, self.catalog.by_xet(repo, xet_hash))
 
     def reply(self, key: str) -> Reply | None:
         """Upstream's answer kept under *key*, for everybody or for this caller alone."""
@@ -172,13 +196,48 @@ class View:
         found = decode_reply(value) if value is not None else self.catalog.reply(name)
         if found is None or not self._good(found.seen_at, found.lifetime):
             return None
+        if self.about is not None and found.seen_at < self._since(self.canonical(self.about)):
+            return None
         return found
+
+    # ── names that change hands ────────────────────────────────────────────────────────────────
+
+    def _alias(self, repo: Repo) -> Alias | None:
+        """What *repo* was last seen to lead to, looked up once: it is asked for at every turn."""
+        if repo not in self._aliases:
+            self._aliases[repo] = self.catalog.alias(repo)
+        return self._aliases[repo]
+
+    def _since(self, repo: Repo) -> float:
+        """Since when *repo* is the repo it is: a name that was given up may be taken by a stranger.
+
+        What was seen under the name before that is another repo's; 0 while no change was seen.
+        """
+        alias = self._alias(repo)
+        return alias.seen_at if alias is not None and alias.repo == repo else 0.0
+
+    def _holds(self, repo: Repo, commit: str) -> bool:
+        """Whether *commit* was seen in *repo* since it is what it is."""
+        since = self._since(repo)
+        if not since:
+            return True
+        snapshot = self.catalog.snapshot(repo, commit)
+        return snapshot is not None and snapshot.seen_at >= since
+
+    def _held(self, repo: Repo, found: tuple[str, Entry] | None) -> tuple[str, Entry] | None:
+        return found if found is not None and self._holds(repo, found[0]) else None
+
+    # ── freshness ──────────────────────────────────────────────────────────────────────────────
 
     def _accepted(self, repo: Repo, access: Access) -> bool:
         if not self.caller:
             return False
         verdict: Verdict | None = self.catalog.verdict(self.caller, repo, access)
-        if verdict is None or not verdict.accepted:
+        if verdict is None or not verdict.accepted or verdict.seen_at < self._since(repo):
+            return False
+        # Refused by the hub as a whole: a token that was withdrawn is dead for every repo.
+        dead = self.catalog.verdict(self.caller, Repo(repo.hub, ""), Access.NONE)
+        if dead is not None and dead.seen_at >= verdict.seen_at:
             return False
         lifetime = self.lifetimes.grace if self.offline else self.lifetimes.audience
         return self._fresh(verdict.seen_at, lifetime)
@@ -187,8 +246,9 @@ class View:
         return self.offline or self._fresh(seen_at, lifetime)
 
     def _fresh(self, seen_at: float, lifetime: float) -> bool:
-        """Whether it was seen within *lifetime*, or since the question came in; not in the future."""
-        return self.started <= seen_at <= self.now + AHEAD or 0 <= self.now - seen_at <= lifetime
+        if seen_at > self.now + LEEWAY:
+            return False
+        return seen_at >= self.started or self.now - seen_at <= lifetime
 
 
 def own_key(caller: str, key: str) -> str:

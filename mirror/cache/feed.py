@@ -74,8 +74,8 @@ class Growth(Protocol):
         ...
 
     @property
-    def received(self) -> int:
-        """How many bytes from the start are in the file."""
+    def bound(self) -> int:
+        """No byte from here on may be read: lower than the size while bytes are being replaced."""
         ...
 
     @property
@@ -92,7 +92,11 @@ class Growth(Protocol):
         """Have *waiter* resolved at the next change of any of the above."""
         ...
 
-    def leave(self) -> None:
+    def want(self, offset: int, *, whole: bool) -> None:
+        """Say that a reader waits for the byte at *offset*."""
+        ...
+
+    def leave(self, feed: "GrowingFeed") -> None:
         """Say that one reader is gone."""
         ...
 
@@ -111,6 +115,9 @@ class GrowingFeed:
         self._disk = disk
         self._strict = strict
         self._closed = False
+        self._wished: tuple[int, bool] | None = None
+        self._given = 0  # how far its reader was ever let
+        self._error: MirrorError | None = None
 
     @property
     def size(self) -> int:
@@ -124,18 +131,26 @@ class GrowingFeed:
     def ready(self, offset: int, *, whole: bool) -> int:
         """The end of the bytes from *offset* that may leave now."""
         limit = self._limit(whole=whole)
-        return offset if limit <= offset else self._partial.ready(offset, limit)
+        if limit <= offset:
+            return offset
+        end = self._partial.ready(offset, limit)
+        self._given = max(self._given, end)
+        return end
 
     async def more(self, offset: int, *, whole: bool) -> None:
         """Wait until bytes beyond *offset* may leave; raises why they never will."""
         loop = asyncio.get_running_loop()
         while self.ready(offset, whole=whole) <= offset:
-            if self._growth.error is not None:
-                raise self._growth.error
-            if self._limit(whole=whole) > offset:
+            error = self._error or self._growth.error
+            if error is not None:
+                raise error
+            if self._limit(whole=whole) > offset and self._partial.end_at(offset) > offset:
                 # Received, and out of memory since: a slow reader far behind.
                 await loop.run_in_executor(self._disk, self._partial.load, offset)
                 continue
+            if self._wished != (offset, whole):
+                self._wished = (offset, whole)
+                self._growth.want(offset, whole=whole)
             waiter: asyncio.Future[None] = loop.create_future()
             self._growth.subscribe(waiter)
             await waiter
@@ -144,13 +159,20 @@ class GrowingFeed:
         """Let go of the file; may be called twice."""
         if not self._closed:
             self._closed = True
-            self._growth.leave()
+            self._growth.leave(self)
+
+    def rewound(self, keep: int, error: MirrorError) -> None:
+        """From byte *keep* on others will come: a reader that may have sent those before is cut."""
+        if self._given > keep and self._error is None:
+            self._error = error
 
     def _limit(self, *, whole: bool) -> int:
         """How far bytes are known to be what they should be, as far as that is asked."""
         growth = self._growth
+        if self._error is not None:
+            return 0
         if growth.verified:
             return growth.size
         if growth.error is not None or self._strict:
             return 0
-        return min(growth.received, growth.size - WITHHELD) if whole else growth.received
+        return min(growth.bound, growth.size - WITHHELD) if whole else growth.bound

@@ -6,6 +6,7 @@ loop how far it is. No other module holds the state of a fill.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from mirror.cache.feed import GrowingFeed
+from mirror.cache.fillplan import Wish
+from mirror.cache.filltries import RESUMABLE
+from mirror.cache.fillwork import Reach, Work
 from mirror.clock import Clock
 from mirror.credential import Credential
 from mirror.errors import (
@@ -21,29 +25,19 @@ from mirror.errors import (
     MirrorError,
     StoreError,
     StoreFullError,
-    TruncatedBodyError,
     UpstreamUnreachableError,
 )
 from mirror.events import Alarm, FillEnded, FillStarted, Observer
 from mirror.messages import BlobRef
+from mirror.store.extents import Extents
 from mirror.store.partial import Partial
 from mirror.store.partials import Partials
-from mirror.upstream.contract import Fetcher, TransferHead
-from mirror.upstream.failures import RestartNeededError, StoppedError, StorageRefusedError
-from mirror.upstream.stopping import StopToken
+from mirror.upstream.failures import StoppedError
 
-# Tries of one fill in all, while each brought the blob further: a connection that breaks now and then
-# must not break its readers, an upstream that always breaks must not be asked for ever.
-MAX_TRIES: Final = 3
-PAUSE_AFTER_BREAK: Final = 0.2  # seconds, times the number of tries so far
+# How long a fill that was only for parts of its blob waits for the next reader of it, in seconds.
+LINGER: Final = 5.0
 
-# After these the bytes that came are good, and the next fill of the blob goes on from them.
-_RESUMABLE: Final = (
-    TruncatedBodyError,
-    UpstreamUnreachableError,
-    StoppedError,
-    StorageRefusedError,
-)
+_LOG: Final = logging.getLogger("modelmirror")
 
 
 class Announce(Protocol):
@@ -58,7 +52,7 @@ class Announce(Protocol):
 class Means:
     """What every fill works with."""
 
-    fetcher: Fetcher
+    reach: Reach
     partials: Partials
     clock: Clock
     observe: Observer
@@ -70,27 +64,36 @@ class Means:
 class Fill:
     """The fetching of one blob.
 
-    *blob* says what and from where; *credential* may be sent to its source. The attributes are written
-    on the event loop only, by messages from the worker thread.
+    *blob* says what and from where; *credential* may be sent to its source; *wish* is what its first
+    reader wants, `None` for all of it. The attributes are written on the event loop only, by messages
+    from the worker threads.
     """
 
-    def __init__(self, means: Means, blob: BlobRef, credential: Credential | None) -> None:
+    def __init__(
+        self, means: Means, blob: BlobRef, credential: Credential | None, wish: Wish | None
+    ) -> None:
         self.blob = blob
+        self.credential = credential
         self.received = 0
+        self.bound = blob.size  # readers go no further: lower only while bytes are being replaced
+        self.retiring = False
         self.verified = False
         self.ended = False
-        self.readers = 0
         self.promised = 0  # callers who were told that it began and have not followed it yet
         self.error: MirrorError | None = None
         self.partial: Partial | None = None
         self.began = means.clock.monotonic()
-        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._means = means
-        self._credential = credential
         self._loop = asyncio.get_running_loop()
-        self._stop = StopToken()
-        self._ending = threading.Event()
+        self.over: asyncio.Future[None] = self._loop.create_future()
+        self._work = Work(means.reach, blob, credential, wish, self)
+        self._file: Partial | None = None
+        self._spans = Extents()
+        self._used = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
+        self._feeds: set[GrowingFeed] = set()
         self._posted = threading.Event()
 
     @property
@@ -98,52 +101,91 @@ class Fill:
         """The length of the whole blob in bytes."""
         return self.blob.size
 
+    @property
+    def readers(self) -> int:
+        """How many read along now."""
+        return len(self._feeds)
+
     # ── on the event loop ──────────────────────────────────────────────────────────────────────
 
     def feed(self) -> GrowingFeed:
-        """A new reader of the growing file; `begun` must be done."""
+        """A new reader of the growing file; `ready` must be done."""
         if self.partial is None:
             raise self.error or UpstreamUnreachableError("The download has not begun.")
-        self.readers += 1
-        return GrowingFeed(self, self.partial, self._means.disk, strict=self._means.strict)
+        feed = GrowingFeed(self, self.partial, self._means.disk, strict=self._means.strict)
+        self._feeds.add(feed)
+        return feed
 
     def subscribe(self, waiter: asyncio.Future[None]) -> None:
         """Have *waiter* resolved at the next change."""
         self._waiters.append(waiter)
 
-    def leave(self) -> None:
-        """One reader is gone; the fill goes on."""
-        self.readers -= 1
+    def join(self, wish: Wish | None) -> None:
+        """Another reader will want these bytes, or all of them."""
+        self._watch()
+        if wish is None:
+            self._work.want_all()
+        else:
+            self._spans.add(wish.start, wish.end)
+            self._work.want(wish.start, wish.end, whole=False)
+
+    def want(self, offset: int, *, whole: bool) -> None:
+        """A reader waits for the byte at *offset*; with *whole* it promised the blob's end."""
+        end = self._spans.end_at(offset)
+        self._work.want(offset, end if end > offset else None, whole=whole)
+
+    def leave(self, feed: GrowingFeed) -> None:
+        """One reader is gone; the fill goes on, unless it was only for what this one wanted."""
+        self._feeds.discard(feed)
+        self._watch()
         self._let_go()
+
+    def _watch(self) -> None:
+        """Look a while later whether anybody still wants parts of the blob."""
+        self._used = self._loop.time()
+        if self._timer is None and not self.ended:
+            self._timer = self._loop.call_later(LINGER, self._retire)
+
+    def _retire(self) -> None:
+        self._timer = None
+        if self.ended or self._feeds or self._work.whole:
+            return
+        left = self._used + LINGER - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._retire)
+        else:
+            self.retiring = True
+            self._work.retire()
 
     def end(self) -> None:
         """Nothing more will happen to the file: it is in the store, or given up."""
         self.ended = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._let_go()
 
     def _let_go(self) -> None:
-        if self.ended and not self.readers and self.partial is not None:
+        if self.ended and not self._feeds and self.partial is not None:
             self.partial.close()
 
     def stop(self) -> None:
         """Have the worker thread end soon, keeping what is synced of the partial."""
-        self._ending.set()
-        self._stop.set()
+        self._work.stop()
 
     def _wake(self) -> None:
         self._posted.clear()
         if self.partial is not None:
-            self.received = self.partial.received
+            self.received = self.partial.held
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _begin(self, partial: Partial) -> None:
-        self.partial = partial
-        self.received = partial.received
-        if not self.begun.done():
-            self.begun.set_result(None)
+    def _begin(self) -> None:
+        self.partial = self._file
+        self.received = self._file.held if self._file is not None else 0
+        if not self.ready.done():
+            self.ready.set_result(None)
 
     def _finish(self) -> None:
         self.verified = True
@@ -159,89 +201,91 @@ class Fill:
         self.error = error
         self._wake()
         self.end()
-        if not self.begun.done():
-            self.begun.set_exception(error)
-            self.begun.exception()  # Retrieved: every caller may have left.
+        if not self.ready.done():
+            self.ready.set_exception(error)
+            self.ready.exception()  # Retrieved: every caller may have left.
 
-    # ── in the worker thread ───────────────────────────────────────────────────────────────────
+    # ── in the worker threads ──────────────────────────────────────────────────────────────────
 
     def run(self) -> None:
         """Fetch, write and check the blob; every ending is told to the event loop."""
         means = self._means
         partial: Partial | None = None
         means.observe(FillStarted(self.blob.hub, self.blob.size))
-        outcome, received = "broken", 0
+        error: MirrorError | None = None
+        complete = False
         try:
-            partial = means.partials.begin(self.blob.digest, self.blob.size)
-            self._receive(partial)
-            partial.finish()
-        except MirrorError as error:
-            outcome = _outcome(error)
-            received = self._give_up(partial, error)
-        except OSError as error:
+            partial = self._file = means.partials.begin(self.blob.digest, self.blob.size)
+            complete = self._work.run(partial)
+            if complete:
+                partial.finish()
+            else:
+                partial.keep()
+        except MirrorError as trouble:
+            error = trouble
+        except OSError as trouble:
             # A disk fault of the partial itself: full, failing, gone read-only.
-            full = StoreFullError(
-                f"The data folder could not take the download: {error.strerror}.",
+            error = StoreFullError(
+                f"The data folder could not take the download: {trouble.strerror}.",
                 needed=self.blob.size,
                 free=0,
                 hint="Free some room or check the disk, then ask again.",
             )
-            outcome = "full"
-            received = self._give_up(partial, full)
-        else:
-            outcome, received = "stored", partial.received
-            self._tell(self._finish)
+        except BaseException as trouble:  # noqa: BLE001 -- whatever it is, callers wait for an ending
+            _LOG.exception("A download failed for a reason that nobody foresaw.")
+            error = StoreError(f"The download failed inside the mirror ({type(trouble).__name__}).")
+        received = 0 if partial is None else partial.held
+        if error is not None:
+            self._give_up(partial, error)
+        outcome = _outcome(error) if error is not None else "stored" if complete else "kept"
+        # Counted before it is told: whoever hears of the end finds it in the counters.
         means.observe(
             FillEnded(self.blob.hub, outcome, received, means.clock.monotonic() - self.began)
         )
+        if error is not None:
+            failure = error
+            self._tell(lambda: self._failed(partial, failure))
+        else:
+            self._tell(self._finish if complete else self.end)
 
-    def _receive(self, partial: Partial) -> None:
-        """Fetch what is missing, going on where a broken connection stopped."""
-        for attempt in range(1, MAX_TRIES + 1):
-            before = partial.received
-            try:
-                self._means.fetcher.fetch(
-                    self.blob.hub,
-                    self.blob.source,
-                    self._credential,
-                    offset=before,
-                    size=self.blob.size,
-                    validator=partial.validator,
-                    sink=lambda chunk: self._take(partial, chunk),
-                    head=lambda head: self._head(partial, head),
-                    stop=self._stop,
-                )
-            except (TruncatedBodyError, UpstreamUnreachableError):
-                if attempt == MAX_TRIES or partial.received == before:
-                    raise
-            except RestartNeededError:
-                if attempt == MAX_TRIES:
-                    raise
-                partial.restart()
-            except StorageRefusedError:
-                # A signed URL that expired between two looks at it; the next try asks for a new one.
-                if attempt == MAX_TRIES:
-                    raise
-            else:
-                return
-            if self._ending.wait(PAUSE_AFTER_BREAK * attempt):
-                self._stop.check()
+    def begun(self) -> None:
+        """Tell the loop that upstream has sent a head that fits."""
+        self._tell(self._begin)
 
-    def _head(self, partial: Partial, head: TransferHead) -> None:
-        partial.validator = head.validator
-        self._tell(lambda: self._begin(partial))
-
-    def _take(self, partial: Partial, chunk: memoryview) -> None:
-        partial.append(chunk)
+    def grew(self) -> None:
+        """Tell the loop that more bytes are there, once until it has looked."""
         if not self._posted.is_set():
             self._posted.set()
             self._tell(self._wake)
 
-    def _give_up(self, partial: Partial | None, error: MirrorError) -> int:
-        received = 0
+    def rewind(self, keep: int, error: MirrorError) -> None:
+        """Cut those who may have sent bytes beyond *keep*, and return when nobody reads there."""
+        stopped = threading.Event()
+
+        def cut() -> None:
+            self.bound = keep
+            for feed in self._feeds:
+                feed.rewound(keep, error)
+            stopped.set()
+
+        self._tell(cut)
+        # The loop never waits for this thread, so the wait is as short as one turn of it.
+        while not stopped.wait(1.0):
+            if self._loop.is_closed():
+                raise StoppedError("The mirror is ending.")
+
+    def rewound(self) -> None:
+        """Let readers go on to where the new bytes come."""
+
+        def free() -> None:
+            self.bound = self.size
+
+        self._tell(free)
+
+    def _give_up(self, partial: Partial | None, error: MirrorError) -> None:
+        """Keep what is good of the bytes that came, and raise the alarm over wrong ones."""
         if partial is not None:
-            received = partial.received
-            if isinstance(error, _RESUMABLE):
+            if isinstance(error, RESUMABLE):
                 with suppress(StoreError):  # What cannot be kept is fetched again.
                     partial.keep()
             else:
@@ -252,14 +296,12 @@ class Fill:
                     "digest-mismatch", f"{self.blob.repo}: {error.message} Nothing was published."
                 )
             )
-        self._tell(lambda: self._failed(partial, error))
-        return received
 
     def _tell(self, message: Callable[[], None]) -> None:
         try:
             self._loop.call_soon_threadsafe(message)
         except RuntimeError:  # The loop is closed: the process is ending and nobody listens.
-            self._stop.set()
+            self._work.stop()
 
 
 def _outcome(error: MirrorError) -> str:

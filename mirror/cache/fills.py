@@ -8,18 +8,21 @@ many small files of one snapshot share their folder syncs and their journal line
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
 from mirror.cache.feed import StoredFeed
 from mirror.cache.fill import Fill, Means
+from mirror.cache.fillpace import Hosts
+from mirror.cache.fillplan import Wish
+from mirror.cache.fillwork import Reach
 from mirror.cache.flights import Flights
 from mirror.cache.keeper import Feed
 from mirror.clock import Clock
 from mirror.credential import Credential
 from mirror.digest import GIT_SHA1, SHA256, Digest, Hasher, sha256_of
-from mirror.errors import MirrorError, StoreError
+from mirror.errors import MirrorError, StoreError, UpstreamRefusedError
 from mirror.events import Alarm, Observer
 from mirror.index.journal import Journal
 from mirror.index.protocol import Index
@@ -33,6 +36,9 @@ _PUBLISHING: Final = "publishing"
 
 # Fills that broke between their beginning and their first reader, remembered for that reader.
 MAX_BROKEN: Final = 1024
+
+# Connections of all fills beside the first of each; no host gets more than its share of them.
+MAX_LANES: Final = 64
 
 
 class Fills:
@@ -63,7 +69,10 @@ class Fills:
         self._workers = workers
         self._disk = disk
         self._clock = clock
-        self._means = Means(fetcher, partials, clock, observe, self._verified, disk, strict)
+        # Its threads begin with the first blob that more than one connection is worth it for.
+        self._lanes = ThreadPoolExecutor(MAX_LANES, thread_name_prefix="lane")
+        reach = Reach(fetcher, clock, self._lanes, Hosts())
+        self._means = Means(reach, partials, clock, observe, self._verified, disk, strict)
         self._running: dict[Digest, Fill] = {}
         self._broken: OrderedDict[Digest, Fill] = OrderedDict()
         self._idle: asyncio.Future[None] | None = None
@@ -93,17 +102,34 @@ class Fills:
         fill = self._running.get(blob.digest)
         return fill is not None and fill.verified
 
-    async def begin(self, blob: BlobRef, credential: Credential | None) -> str:
+    async def begin(
+        self, blob: BlobRef, credential: Credential | None, wish: Wish | None = None
+    ) -> str:
         """Make sure the blob is here or comes in: ``hit``, ``collapsed`` or ``miss``.
 
-        Returns once upstream's head is in; raises what upstream said instead of bytes.
+        *wish* is what of it is wanted, `None` for all. Returns once upstream's head is in; raises what
+        upstream said instead of bytes.
         """
-        if self.holds(blob):
-            return "hit"
-        fill, found = self._fill(blob, credential)
-        await asyncio.shield(fill.begun)
-        fill.promised += 1
-        return found
+        while True:
+            await self._retired(blob.digest)
+            if self.holds(blob):
+                return "hit"
+            fill, found = self._fill(blob, credential, wish)
+            fill.join(wish)
+            # Before the wait: a small blob may have come wrong by the time this caller's turn comes.
+            fill.promised += 1
+            try:
+                await asyncio.shield(fill.ready)
+            except UpstreamRefusedError:
+                self._release(fill)
+                # What upstream says to another caller, or about another repo, is not for this one.
+                if (fill.blob.source, fill.credential) == (blob.source, credential):
+                    raise
+            except BaseException:
+                self._release(fill)
+                raise
+            else:
+                return found
 
     async def follow(self, blob: BlobRef, credential: Credential | None) -> Feed:
         """A reader of the blob, filling it if it is cold."""
@@ -112,9 +138,10 @@ class Fills:
             stored = self._store.open(name)
             if stored is not None:
                 return StoredFeed(stored, self._disk, self._corrupt)
+        await self._retired(blob.digest)
         self._keep_promise(blob.digest)
-        fill, _ = self._fill(blob, credential)
-        await asyncio.shield(fill.begun)
+        fill, _ = self._fill(blob, credential, None)
+        await asyncio.shield(fill.ready)
         fill.promised = max(0, fill.promised - 1)
         return fill.feed()
 
@@ -128,6 +155,7 @@ class Fills:
             if not fill.verified:
                 fill.stop()
         await self.settle()
+        self._lanes.shutdown()
 
     async def settle(self) -> None:
         """Wait until no fill is under way: each is in the store, or given up."""
@@ -138,12 +166,19 @@ class Fills:
 
     # ── fills ──────────────────────────────────────────────────────────────────────────────────
 
-    def _fill(self, blob: BlobRef, credential: Credential | None) -> tuple[Fill, str]:
+    async def _retired(self, digest: Digest) -> None:
+        """Wait until a fill that nobody wanted any more has put its partial away."""
+        while (fill := self._running.get(digest)) is not None and fill.retiring:
+            await asyncio.shield(fill.over)
+
+    def _fill(
+        self, blob: BlobRef, credential: Credential | None, wish: Wish | None
+    ) -> tuple[Fill, str]:
         fill = self._running.get(blob.digest)
         if fill is not None and fill.error is None:
             return fill, "collapsed"
         self._broken.pop(blob.digest, None)
-        fill = Fill(self._means, blob, credential)
+        fill = Fill(self._means, blob, credential, wish)
         self._running[blob.digest] = fill
         task = asyncio.get_running_loop().run_in_executor(self._workers, fill.run)
         task.add_done_callback(lambda _: self._ended(fill))
@@ -157,6 +192,8 @@ class Fills:
     def _forget(self, fill: Fill) -> None:
         if self._running.get(fill.blob.digest) is fill:
             del self._running[fill.blob.digest]
+        if not fill.over.done():
+            fill.over.set_result(None)
         if fill.error is not None and fill.promised:
             self._broken[fill.blob.digest] = fill
             if len(self._broken) > MAX_BROKEN:
@@ -167,13 +204,17 @@ class Fills:
 
     def _keep_promise(self, digest: Digest) -> None:
         """Whoever was told that this fill began is told how it ended, and causes no second one."""
-        fill = self._broken.get(digest)
-        if fill is None or fill.error is None:
+        fill = self._broken.get(digest) or self._running.get(digest)
+        if fill is None or fill.error is None or not fill.promised:
             return
-        fill.promised -= 1
-        if not fill.promised:
-            del self._broken[digest]
+        self._release(fill)
         raise fill.error
+
+    def _release(self, fill: Fill) -> None:
+        """One of those who were told that it began knows how it ended, or does not care."""
+        fill.promised -= 1
+        if not fill.promised and self._broken.get(fill.blob.digest) is fill:
+            del self._broken[fill.blob.digest]
 
     # ── into the store ─────────────────────────────────────────────────────────────────────────
 

@@ -44,9 +44,14 @@ class Learning:
         *fingerprint* names the credential they were learned with, empty for none.
         """
         replies = [fact for fact in facts if isinstance(fact, Reply)]
-        told = [fact for fact in facts if not isinstance(fact, (Lead, Reply, Verdict))]
+        told = [
+            more
+            for fact in facts
+            if not isinstance(fact, (Lead, Reply, Verdict))
+            for more in self._merged(fact)
+        ]
         kept = [reply for fact in replies if (reply := self._keep(fact, fingerprint)) is not None]
-        lasting = [*kept, *(more for fact in told for more in self._merged(fact))]
+        lasting = [*kept, *told]
         whole = [fact for fact in lasting if isinstance(fact, Snapshot) and self._completes(fact)]
         lines: list[Line] = [
             fact
@@ -87,8 +92,8 @@ class Learning:
         """*fact* as it goes with what is known already."""
         if isinstance(fact, Snapshot):
             return [self._never_less(fact)]
-        if isinstance(fact, Visibility):
-            return [*self._own_name(fact), fact]
+        if isinstance(fact, Alias) and fact.asked == fact.repo:
+            return self._own_name(fact)
         return [fact]
 
     def _never_less(self, fact: Snapshot) -> Snapshot:
@@ -104,12 +109,20 @@ class Learning:
         view = known.view if known.view == "redacted" else fact.view or known.view
         return replace(fact, view=view)
 
-    def _own_name(self, fact: Visibility) -> list[Fact]:
-        """A repo that answers under its own name is nobody's alias any longer."""
-        alias = self._catalog.alias(fact.repo)
-        if alias is None or alias.repo == fact.repo:
-            return []
-        return [Alias(fact.repo, fact.repo, "", fact.seen_at)]
+    def _own_name(self, fact: Alias) -> list[Fact]:
+        """A repo that answers under its own name is nobody's alias any longer.
+
+        The time beside its name is since when it is the repo it is: 0 for the first that was seen there,
+        now for one with another id, whose owner must not be shown what was kept of the former one.
+        """
+        known = self._catalog.alias(fact.asked)
+        if known is None or "" in (known.upstream_id, fact.upstream_id):
+            if known is not None and known.repo == fact.repo and not fact.upstream_id:
+                return []
+            return [replace(fact, seen_at=0.0)]
+        if known.upstream_id != fact.upstream_id:
+            return [fact]
+        return [] if known.repo == fact.repo else [replace(fact, seen_at=0.0)]
 
     def _completes(self, fact: Snapshot) -> bool:
         """Whether *fact* makes a list whole, or one whole that had its hashes hidden."""

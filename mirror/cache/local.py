@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from mirror.cache.bodies import Bodies
 from mirror.cache.fills import Fills
 from mirror.cache.keeper import Feed
+from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
 from mirror.clock import Clock
 from mirror.credential import Credential
@@ -25,13 +27,15 @@ class LocalKeeper:
     whether the mirror is offline by setting.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the composition root names each part once
         self,
         pull: PullThrough,
         fills: Fills,
         catalog: Index,
         clock: Clock,
         *,
+        outages: Outages,
+        bodies: Bodies,
         room: Callable[[], Mapping[str, int | None]],
         about: Mapping[str, object],
     ) -> None:
@@ -39,6 +43,8 @@ class LocalKeeper:
         self._fills = fills
         self._catalog = catalog
         self._clock = clock
+        self._outages = outages
+        self._bodies = bodies
         self._room = room
         self._about = about
         self._began = clock.monotonic()
@@ -71,13 +77,11 @@ class LocalKeeper:
         """The state of the mirror, public names only."""
         now = self._clock.monotonic()
         totals = self._catalog.totals()
-        hubs = self._about["upstreams"]
-        down = isinstance(hubs, dict) and any(self._pull.down(name) for name in hubs)
         return {
             "version": self._about["version"],
-            "state": "offline" if self._about["offline"] else "degraded" if down else "online",
+            "state": self._state(),
             "uptime": round(now - self._began, 1),
-            "upstreams": hubs,
+            "upstreams": self._about["upstreams"],
             "store": {"blobs": totals.blobs, "bytes": totals.size, **self._room()},
             "fills": [
                 {
@@ -101,6 +105,11 @@ class LocalKeeper:
                 for row in self._catalog.repos(public_only=True)
             ],
         }
+
+    def _state(self) -> str:
+        if self._about["offline"]:
+            return "offline"
+        return "degraded" if self._outages.any_down() or self._bodies.unwell() else "online"
 
     def _public(self, blob: BlobRef) -> bool:
         seen = self._catalog.visibility(Repo(blob.hub, blob.repo))

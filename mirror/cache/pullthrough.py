@@ -6,34 +6,35 @@ then the hub answers from facts, and a body that is not in the store starts to c
 """
 
 import asyncio
+import hmac
+import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Final
 
-from mirror.cache.asking import ANYONE, Asking, Voice
+from mirror.cache.asking import Asking, Voice
+from mirror.cache.bodies import Bodies, NoLongerOpenError, asked_for
 from mirror.cache.facts import Lifetimes, View
-from mirror.cache.fills import Fills
 from mirror.cache.flights import Flights
+from mirror.cache.outage import Outages
 from mirror.clock import Clock
 from mirror.credential import Credential
 from mirror.errors import (
+    LoopError,
     MalformedQuestionError,
     MirrorError,
     NotAdmittedError,
     OfflineError,
-    UpstreamBusyError,
-    UpstreamRefusedError,
     UpstreamUnavailableError,
+    UpstreamUnreachableError,
 )
-from mirror.events import Alarm, Observer
 from mirror.hubs.base import Hub
 from mirror.index.memo import Memo
 from mirror.index.protocol import Index
-from mirror.messages import Answer, BlobRef, Relay, RequestHead, Span
-from mirror.names import Access, Artifact, Question, Tunnel, Verdict
-from mirror.upstream.contract import Asker, Stream
+from mirror.messages import Answer, Relay, RequestHead
+from mirror.names import Access, Question, Tunnel
 
 # No answer that exists here waits longer for upstream.
 PATIENCE: Final = 2.0
@@ -42,8 +43,10 @@ PATIENCE: Final = 2.0
 # audience, path) takes six.
 MAX_ROUNDS: Final = 12
 
-# After a failed ask, how long upstream counts as down for a question that could do without asking.
-DOWN_FOR: Final = 10.0
+# Mirrors that a request may have come through; more are a mistake or an attack.
+MAX_HOPS: Final = 16
+
+_HOP: Final = re.compile(r"1\.1 modelmirror \(mm-[0-9a-f]{16}\)")
 
 # Credentials lent to questions that carry a token of ours instead (CAS): enough for a large site.
 MAX_LENT: Final = 4096
@@ -60,45 +63,40 @@ class PullThrough:
         *,
         hubs: Sequence[Hub],
         asking: Asking,
-        fills: Fills,
-        upstream: Asker,
+        bodies: Bodies,
         catalog: Index,
         memo: Memo,
         lifetimes: Lifetimes,
         clock: Clock,
         secret: bytes,
         offline: bool,
-        observe: Observer,
+        outages: Outages,
     ) -> None:
         self._hubs = hubs
         self._asking = asking
-        self._fills = fills
-        self._upstream = upstream
+        self._bodies = bodies
         self._catalog = catalog
         self._memo = memo
         self._lifetimes = lifetimes
         self._clock = clock
         self._secret = secret
+        # The comment is one that no other mirror writes, and no key to anything (RFC 9110 §7.6.3).
+        self._hop = f"1.1 modelmirror (mm-{hmac.new(secret, b'via', sha256).hexdigest()[:16]})"
         self._offline = offline
-        self._observe = observe
-        self._down_since: dict[str, float] = {}
+        self._outages = outages
         self._lent: OrderedDict[str, Credential] = OrderedDict()
         self._settling: Flights[int, None] = Flights()
         self._count = 0
 
-    def down(self, hub: str) -> bool:
-        """Whether the last ask of this hub's upstream failed a moment ago."""
-        since = self._down_since.get(hub)
-        return since is not None and self._clock.monotonic() - since < DOWN_FOR
-
-    def _failed(self, hub: Hub, error: UpstreamUnavailableError) -> None:
-        """Remember that upstream cannot be asked; the log hears of it once per outage."""
-        if not self.down(hub.name):
-            self._observe(Alarm("upstream-unavailable", f"{hub.name}: {error}"))
-        self._down_since[hub.name] = self._clock.monotonic()
-
     async def ask(self, head: RequestHead, body: bytes) -> Answer | Relay:
         """Answer one request; what cannot be answered is refused in the hub's own words."""
+        hops = _HOP.findall(head.headers.get("via", ""))
+        if self._hop in hops or len(hops) >= MAX_HOPS:
+            raise LoopError(
+                "This request has been through this mirror before: it is, by way of others, its own "
+                "upstream.",
+                hint="Set huggingface.upstreams of one of them to the Hub.",
+            )
         for hub in self._hubs:
             try:
                 question = hub.recognise(head, body)
@@ -121,17 +119,25 @@ class PullThrough:
     async def _answer(self, hub: Hub, question: Question, head: RequestHead) -> Answer | Relay:
         voice = self._voice(question, head)
         if isinstance(question, Tunnel):
-            return await self._tunnel(hub, question, voice)
-        view = self._view(voice)
-        view, found = await self._settle(hub, question, view, voice)
+            return await self._bodies.tunnel(hub, question, voice)
+        try:
+            return await self._answer_as_known(hub, question, head, voice)
+        except NoLongerOpenError:
+            # This caller may be one of those who may still read it; whoever is not is told why.
+            return await self._answer_as_known(hub, question, head, voice)
+
+    async def _answer_as_known(
+        self, hub: Hub, question: Question, head: RequestHead, voice: Voice
+    ) -> Answer | Relay:
+        view, found = await self._settle(hub, question, self._view(question, voice), voice)
         self._admit(question, view, anonymous=not view.caller)
         answer = hub.answer(question, view, head.base_url)
         if question.access is Access.READ and voice.credential is not None:
             self._lend(voice)
-        blobs = {segment.blob for segment in answer.body if isinstance(segment, Span)}
-        if blobs:
-            found = await self._bodies(hub, question, blobs, voice, head, view)
-        return replace(answer, found=found, credential=voice.credential)
+        # A wrong token must not spoil what is open to everyone, and no token goes where none is needed.
+        voice = voice.anyone() if self._is_open(question, view) else voice
+        answer = replace(answer, found=found, credential=voice.credential)
+        return await self._bodies.provide(hub, question, answer, head, voice, view)
 
     async def _settle(
         self, hub: Hub, question: Question, view: View, voice: Voice
@@ -143,6 +149,8 @@ class PullThrough:
             return view, "hit"
         stale = view.stale()
         at_hand = not hub.needs(question, stale) and self._admitted(question, stale)
+        if at_hand and self._outages.down(hub.name) and self._needs_no_word(hub, question, view):
+            return stale, "stale"
         self._count += 1
         task, _ = self._settling.launch(
             self._count, lambda: self._rounds(hub, question, view, voice)
@@ -150,20 +158,29 @@ class PullThrough:
         if at_hand:
             await asyncio.wait({task}, timeout=PATIENCE)
             if not task.done():
+                # Whoever comes next does not wait too; the answer, when it comes, ends the outage.
+                slow = UpstreamUnreachableError(f"No answer came within {PATIENCE:.0f} s.")
+                self._outages.failed(hub.name, slow)
+                task.add_done_callback(lambda late: self._came_late(hub, late))
                 return stale, "stale"
         try:
             await asyncio.shield(task)
-        except UpstreamBusyError:
-            if at_hand:
-                return stale, "stale"
-            raise
         except UpstreamUnavailableError as error:
-            self._failed(hub, error)
+            unreachable = isinstance(error, UpstreamUnreachableError)
+            # Any caller can think up a call that upstream fails at, or an answer that is too long.
+            if unreachable and question.repo is not None:
+                self._outages.failed(hub.name, error)
             if at_hand:
                 return stale, "stale"
+            if not unreachable:
+                raise
             return self._stale(hub, question, view, error), "stale"
-        self._down_since.pop(hub.name, None)
+        self._outages.answered(hub.name)
         return view, "miss"
+
+    def _came_late(self, hub: Hub, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self._outages.answered(hub.name)
 
     async def _rounds(self, hub: Hub, question: Question, view: View, voice: Voice) -> None:
         asked: set[str] = set()
@@ -176,9 +193,9 @@ class PullThrough:
                 break  # The same again would not teach more.
             asked |= keys
             await self._asking.meet(hub, question, needs, view, voice)
-            view.now = self._clock.wall()
+            view.renew(self._clock.wall())
         msg = "Upstream's answers did not settle the question."
-        raise UpstreamUnavailableError(msg, hint="Ask again; if it stays so, report it.")
+        raise UpstreamUnreachableError(msg, hint="Ask again; if it stays so, report it.")
 
     def _stale(
         self,
@@ -192,23 +209,23 @@ class PullThrough:
             return stale
         self._refuse_stranger(question, stale)
         # From here on one path and one text: a private repo of others looks like one never seen.
-        what = f" of {question.repo.name}" if question.repo is not None else ""
+        what = asked_for(question)
         if cause is None:
-            msg = f"modelmirror is offline and does not have what was asked for{what}."
+            msg = f"modelmirror is offline and does not have {what}."
             raise OfflineError(msg, hint="Fetch it once while the mirror is online.")
-        msg = (
-            f"modelmirror does not have what was asked for{what}, and upstream cannot be asked now."
-        )
+        msg = f"modelmirror does not have {what}, and upstream cannot be asked now."
         raise OfflineError(msg, hint="Ask again when upstream can be reached.") from cause
 
     # ── audience ───────────────────────────────────────────────────────────────────────────────
 
     def _voice(self, question: Question, head: RequestHead) -> Voice:
+        # Of the way a request came only the mirrors on it are passed on, not what stands in a LAN.
+        via = ", ".join([*_HOP.findall(head.headers.get("via", "")), self._hop])
         if question.caller is not None:
-            return Voice(self._lent.get(question.caller), question.caller)
+            return Voice(self._lent.get(question.caller), question.caller, via)
         if head.credential is None:
-            return ANYONE
-        return Voice(head.credential, head.credential.fingerprint(self._secret))
+            return Voice(None, "", via)
+        return Voice(head.credential, head.credential.fingerprint(self._secret), via)
 
     def _lend(self, voice: Voice) -> None:
         if voice.credential is not None:
@@ -220,6 +237,24 @@ class PullThrough:
     def _admitted(self, question: Question, view: View) -> bool:
         return question.repo is None or view.admitted(
             view.canonical(question.repo), question.access
+        )
+
+    def _is_open(self, question: Question, view: View) -> bool:
+        """Whether everybody may be answered."""
+        if question.repo is None:
+            return False
+        seen = view.visibility(view.canonical(question.repo))
+        return seen is not None and not seen.private and not seen.gated
+
+    def _needs_no_word(self, hub: Hub, question: Question, view: View) -> bool:
+        """Whether an outage that a caller met is believed where it would admit callers for longer.
+
+        It may be that caller's doing: for what is not open to all, a look of our own must say it too.
+        """
+        return (
+            self._outages.sure(hub.name)
+            or self._is_open(question, view.stale())
+            or self._admitted(question, view)
         )
 
     def _admit(self, question: Question, view: View, *, anonymous: bool) -> None:
@@ -253,100 +288,14 @@ class PullThrough:
                 hint="Ask for access on the Hub, then send a token that has it.",
             )
 
-    # ── bodies ─────────────────────────────────────────────────────────────────────────────────
-
-    async def _bodies(
-        self,
-        hub: Hub,
-        question: Question,
-        blobs: set[BlobRef],
-        voice: Voice,
-        head: RequestHead,
-        view: View,
-    ) -> str:
-        """Make sure every blob of an answer is here or comes in, before the head of the answer goes out."""
-        cold = [blob for blob in blobs if not self._fills.holds(blob)]
-        if not cold:
-            return "hit"
-        if self._offline or (head.method == "HEAD" and (view.offline or self.down(hub.name))):
-            raise self._lacking(question)
-        if head.method == "HEAD":
-            return "miss"
-        # A wrong token must not spoil what is open to everyone, and no token goes where none is needed.
-        credential = None if self._is_open(question, view) else voice.credential
-        found = "collapsed"
-        for blob in cold:
-            try:
-                if await self._fills.begin(blob, credential) == "miss":
-                    found = "miss"
-            except UpstreamBusyError:
-                raise
-            except UpstreamUnavailableError as error:
-                self._failed(hub, error)
-                raise self._lacking(question) from error
-            except UpstreamRefusedError as error:
-                await self._refused(question, view, voice, error)
-                raise
-        self._down_since.pop(hub.name, None)
-        return found
-
-    def _lacking(self, question: Question) -> OfflineError:
-        path = question.path if isinstance(question, Artifact) else "this file"
-        where = f" of {question.repo.name}" if question.repo is not None else ""
-        state = "is offline" if self._offline else "cannot reach upstream"
-        return OfflineError(
-            f"modelmirror {state} and does not have {path}{where}.",
-            hint="Fetch it once while upstream can be reached.",
-        )
-
-    def _is_open(self, question: Question, view: View) -> bool:
-        if question.repo is None:
-            return False
-        seen = view.visibility(view.canonical(question.repo))
-        return seen is not None and not seen.private and not seen.gated
-
-    async def _refused(
-        self, question: Question, view: View, voice: Voice, error: UpstreamRefusedError
-    ) -> None:
-        """Upstream refused the bytes to this credential: it is accepted no longer."""
-        if question.repo is None or not voice.fingerprint or error.status not in {401, 403}:
-            return
-        verdict = Verdict(
-            view.canonical(question.repo), Access.READ, accepted=False, seen_at=self._clock.wall()
-        )
-        await asyncio.wrap_future(self._catalog.record_verdict(voice.fingerprint, verdict))
-
-    # ── tunnels ────────────────────────────────────────────────────────────────────────────────
-
-    async def _tunnel(self, hub: Hub, question: Tunnel, voice: Voice) -> Relay:
-        if self._offline:
-            raise OfflineError(
-                "modelmirror is offline, and this request can only be passed on to upstream.",
-                hint="Use a client that downloads files one by one; git needs the mirror online.",
-            )
-        stack = AsyncExitStack()
-        try:
-            stream = await stack.enter_async_context(
-                self._upstream.stream(hub.name, question.request, voice.credential)
-            )
-        except UpstreamBusyError:
-            raise
-        except UpstreamUnavailableError as error:
-            self._failed(hub, error)
-            msg = "This request can only be passed on to upstream, and upstream cannot be reached."
-            raise OfflineError(msg, hint="Ask again when upstream can be reached.") from error
-        kept = ("content-type", "cache-control", "www-authenticate", "expires", "pragma")
-        headers = tuple((name, stream.headers[name]) for name in kept if name in stream.headers)
-        return Relay(stream.status, headers, stream.size, _chunks(stack, stream))
-
-    def _view(self, voice: Voice) -> View:
+    def _view(self, question: Question, voice: Voice) -> View:
         now = self._clock.wall()
         return View(
-            self._catalog, self._memo, self._lifetimes, voice.fingerprint, started=now, now=now
+            self._catalog,
+            self._memo,
+            self._lifetimes,
+            voice.fingerprint,
+            started=now,
+            now=now,
+            about=question.repo,
         )
-
-
-async def _chunks(stack: AsyncExitStack, stream: Stream) -> AsyncIterator[bytes]:
-    async with stack:
-        async for chunk in stream.chunks():
-            yield chunk

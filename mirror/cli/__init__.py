@@ -15,6 +15,7 @@ from mirror.errors import MirrorError
 
 _VERBS: Final = {
     "serve": "Run the mirror.",
+    "verify": "Check what is stored, and mend it.",
     "config": "Show every setting and where its value came from.",
 }
 

@@ -62,7 +62,7 @@ def rebuild(
     waiting.append(catalog.stored([], links))
     while waiting:
         waiting.popleft().result()
-    _match_blobs(catalog, dict(blobs))
+    match_blobs(catalog, blobs)
     catalog.finish()
 
 
@@ -83,8 +83,13 @@ class _Latest:
         yield from self._facts.values()
 
 
-def _match_blobs(catalog: Index, held: dict[Digest, int]) -> None:
-    """Make *catalog* know the blobs that are *held*, and no others; what it knew keeps its last use."""
+def match_blobs(catalog: Index, blobs: Iterable[tuple[Digest, int]]) -> None:
+    """Make *catalog* know *blobs* (sha256 and size in bytes), and no others.
+
+    What it knew keeps its last use. For a catalog that is level otherwise, this mends what a killed
+    process had done to the store and not yet written down. Raises `StoreError`.
+    """
+    held = dict(blobs)
     believed: dict[Digest, int] = {}
     page = catalog.least_recent(after=0, limit=_PAGE)
     while page:

@@ -90,14 +90,19 @@ class Records:
 
     def walk(self) -> Iterator[Record]:
         """Read every record, one at a time; one that is damaged is skipped and told of."""
-        for path in sorted(self._folder.glob("??/*.json")):
-            record = self._read(path)
+        for path in self.files():
+            record = self.read(path)
             if record is None:
                 self._damaged(f"The record {path.parent.name}/{path.name} cannot be read: skipped.")
             else:
                 yield record
 
-    def _read(self, path: Path) -> Record | None:
+    def files(self) -> list[Path]:
+        """The files of all records, in order."""
+        return sorted(self._folder.glob("??/*.json"))
+
+    def read(self, path: Path) -> Record | None:
+        """Read one of `files`; `None` when it is damaged or is not the record that its name says."""
         try:
             data = path.read_bytes()
         except OSError:

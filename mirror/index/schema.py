@@ -274,6 +274,27 @@ def finish(path: Path) -> None:
         raise noted(path, error) from error
 
 
+def examine(path: Path) -> tuple[str, bool] | None:
+    """Why the catalog at *path* would not be believed: a sentence, and whether that is damage.
+
+    `None` when it is sound. Missing, unfinished or another version's it is no damage: the next start
+    rebuilds it. Reads the whole file; nobody may be writing it.
+    """
+    if not path.exists():
+        return "There is none.", False
+    if _mark(path).exists():
+        return "It was never brought level with the records.", False
+    try:
+        with closing(open_for_reading(path)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != SCHEMA_VERSION:
+                return "It is of another version.", False
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        return f"It cannot be read: {error}.", True
+    return None if verdict == "ok" else (f"Its pages do not agree: {verdict}.", True)
+
+
 def _is_damage(error: Exception) -> bool:
     """Whether *error* says that the file is no longer a sound database."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE

@@ -9,7 +9,7 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -97,8 +97,8 @@ class DiskStore:
     """Blobs as files of a data folder; the `BlobStore` of this machine.
 
     *residency* is `mirror.store.residency.choose` of the data folder, made on first use if not given;
-    *observe* hears an `Alarm` of kind ``corrupt`` for each blob set aside; *capacity* is how many files
-    stay open when nobody reads them.
+    *observe* hears an `Alarm` of kind ``corrupt`` for each blob set aside, and *lost* its digest, on
+    whatever thread found it; *capacity* is how many files stay open when nobody reads them.
     """
 
     def __init__(
@@ -108,9 +108,11 @@ class DiskStore:
         *,
         residency: Residency | None = None,
         observe: Observer = _unheard,
+        lost: Callable[[Digest], object] = _unheard,
         capacity: int = 256,
     ) -> None:
         self._layout = layout
+        self._lost = lost
         self._ledger = ledger
         self._given_residency = residency
         self._observe = observe
@@ -187,19 +189,23 @@ class DiskStore:
 
         0 when it is not here, or when the file has other names that keep its bytes. Raises `StoreError`.
         """
-        path = self._layout.blob(digest)
         with self._naming:
-            try:
-                status = path.lstat()
-                path.unlink()
-            except FileNotFoundError:
-                return 0
-            except OSError as error:
-                raise durable.disk_error(error, f"The blob {digest} cannot be removed") from error
-            self._shelf.forget(digest)
-            durable.remove(self._layout.sums_of(digest))
-        self._ledger.give_back(status.st_size)
-        return status.st_size if status.st_nlink == 1 else 0
+            return self._remove(digest)
+
+    def evict(self, digest: Digest) -> int | None:
+        """Remove a blob as `delete` does, unless somebody is reading it: `None` then, and it stays.
+
+        A reader who comes at that very moment is served from the file that has lost its name.
+        """
+        with self._naming:
+            return None if self._shelf.in_use(digest) else self._remove(digest)
+
+    def names(self, digest: Digest) -> int:
+        """How many names the file of a blob has: 0 when it is not here, over 1 when others share it."""
+        try:
+            return self._layout.blob(digest).lstat().st_nlink
+        except OSError:
+            return 0
 
     def quarantine(self, digest: Digest, reason: str = "it was asked for") -> bool:
         """Set a blob aside, so that it is not found; returns whether it was here."""
@@ -209,20 +215,36 @@ class DiskStore:
             return False
         return self._set_aside(digest, identity, reason)
 
-    def empty_quarantine(self) -> int:
-        """Remove what was set aside; returns the bytes given back."""
+    def quarantined(self) -> int:
+        """Bytes of what was set aside."""
+        total = 0
+        for path in self._layout.quarantine.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                total += path.lstat().st_size
+        return total
+
+    def empty_quarantine(self, before: float | None = None) -> int:
+        """Remove what was set aside, all of it or up to the time *before*; returns the bytes given back.
+
+        *before* is in seconds since the epoch, held against the file's time of change, which the move
+        into the quarantine set.
+        """
         given_back = 0
         for path in self._layout.quarantine.iterdir():
             with contextlib.suppress(FileNotFoundError):
-                size = path.lstat().st_size
-                path.unlink()
-                self._ledger.give_back(size)
-                given_back += size
+                status = path.lstat()
+                if before is None or status.st_ctime < before:
+                    path.unlink()
+                    self._ledger.give_back(status.st_size)
+                    given_back += status.st_size
         return given_back
 
-    def walk(self) -> Iterator[Blob]:
-        """Every blob, in no order, while others come and go."""
-        for entry in self._layout.blob_files():
+    def walk(self, after: str = "") -> Iterator[Blob]:
+        """Every blob in the order of their digests, while others come and go.
+
+        From the first whose hexadecimal name is beyond *after*.
+        """
+        for entry in self._layout.blob_files(after):
             with contextlib.suppress(FileNotFoundError):
                 if entry.is_file(follow_symlinks=False):
                     size = entry.stat(follow_symlinks=False).st_size
@@ -235,6 +257,20 @@ class DiskStore:
     def close(self) -> None:
         """Close the files that nobody reads."""
         self._shelf.close()
+
+    def _remove(self, digest: Digest) -> int:
+        path = self._layout.blob(digest)
+        try:
+            status = path.lstat()
+            path.unlink()
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise durable.disk_error(error, f"The blob {digest} cannot be removed") from error
+        self._shelf.forget(digest)
+        durable.remove(self._layout.sums_of(digest))
+        self._ledger.give_back(status.st_size)
+        return status.st_size if status.st_nlink == 1 else 0
 
     def _look(self, digest: Digest) -> os.stat_result | None:
         path = self._layout.blob(digest)
@@ -299,4 +335,5 @@ class DiskStore:
                 durable.remove(self._layout.sums_of(digest))
             self._shelf.forget(digest)
         self._observe(Alarm("corrupt", f"The stored blob {digest} was set aside: {reason}."))
+        self._lost(digest)
         return True

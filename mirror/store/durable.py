@@ -238,6 +238,17 @@ def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> Non
         rest, offset = rest[written:], offset + written
 
 
+def read_all(fd: int, length: int, offset: int) -> bytes:
+    """Read exactly *length* bytes at *offset*. Raises `OSError`, also where the file ends before."""
+    data = os.pread(fd, length, offset)
+    while len(data) < length:
+        more = os.pread(fd, length - len(data), offset + len(data))
+        if not more:
+            raise OSError(errno.EIO, "the file is shorter than it was")
+        data += more
+    return data
+
+
 def _synced(folder: Path, folders: FolderSyncs | None) -> None:
     if folders is None:
         sync_folder(folder)

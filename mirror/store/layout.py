@@ -13,6 +13,8 @@
     ├─ index.sqlite3             a cache of records and journal: rebuilt, never migrated
     ├─ memo/                     what may be forgotten at any time
     ├─ quarantine/<hex>          a blob that is no longer what it was, for whoever wants to look
+    ├─ running                   there while a run has not ended in good order (`mirror.upkeep.running`)
+    ├─ scrub.json                how far the scrub is (`mirror.upkeep.scrub`)
     ├─ secret                    32 random bytes, 0600: the key of fingerprints and of tokens
     ├─ lock                      held by the one process that writes
     └─ control.sock              how the command line reaches that process, 0600
@@ -52,7 +54,7 @@ class Layout:
 
     __slots__ = (
         "blobs", "control", "data", "index", "journal", "lock", "memo", "partials", "quarantine",
-        "records", "root", "secret_file", "sums",
+        "records", "root", "running", "scrub", "secret_file", "sums",
     )  # fmt: skip
 
     def __init__(self, data: Path) -> None:
@@ -66,6 +68,8 @@ class Layout:
         self.index = self.root / "index.sqlite3"
         self.memo = self.root / "memo"
         self.quarantine = self.root / "quarantine"
+        self.running = self.root / "running"
+        self.scrub = self.root / "scrub.json"
         self.secret_file = self.root / "secret"
         self.lock = self.root / "lock"
         self.control = self.root / "control.sock"
@@ -167,22 +171,31 @@ class Layout:
         """Bytes that may still be written to the disk of the data folder."""
         return durable.free_bytes(self.root)
 
-    def blob_files(self) -> Iterator[os.DirEntry[str]]:
-        """The files under ``blobs/`` whose names are digests, in no order, while others come and go."""
+    def blob_files(self, after: str = "") -> Iterator[os.DirEntry[str]]:
+        """The files under ``blobs/`` whose names are digests, by name, while others come and go.
+
+        From the first whose name is beyond *after*.
+        """
         for name in _FAN:
+            if name < after[:2]:
+                continue
             try:
-                entries = os.scandir(self.blobs / name)
+                with os.scandir(self.blobs / name) as entries:
+                    files = sorted(entries, key=lambda entry: entry.name)
             except FileNotFoundError:
                 continue
-            with entries:
-                for entry in entries:
-                    if _BLOB_NAME.match(entry.name) and entry.name.startswith(name):
-                        yield entry
+            for entry in files:
+                if (
+                    entry.name > after
+                    and _BLOB_NAME.match(entry.name)
+                    and entry.name.startswith(name)
+                ):
+                    yield entry
 
     def measure(self) -> int:
         """Bytes held by blobs, partials and the quarantine: what a ledger starts with as used.
 
-        A file is counted at its length; sums add four millionths and are not.
+        A file is counted at its length, without its holes; sums add four millionths and are not.
         """
         total = 0
         for entry in self.blob_files():
@@ -234,6 +247,14 @@ def _sha256(digest: Digest) -> str:
 
 def _length(file: os.DirEntry[str] | Path) -> int:
     try:
-        return file.stat(follow_symlinks=False).st_size
+        return held_by(file.stat(follow_symlinks=False))
     except FileNotFoundError:  # gone since it was listed
         return 0
+
+
+def held_by(status: os.stat_result) -> int:
+    """Bytes of the disk that a file takes: its length, or less where it has holes.
+
+    A partial of which only the end was wanted is as long as its blob and nearly empty.
+    """
+    return min(status.st_size, status.st_blocks * 512)

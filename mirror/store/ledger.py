@@ -8,9 +8,24 @@ the disk yet is still to be taken from the disk's free space, so each reservatio
 
 import threading
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from mirror.errors import StoreFullError
 from mirror.units import format_size
+
+# Where no quota is set: more than any disk holds, and still a whole number to reckon with.
+_BOUNDLESS: Final = 1 << 62
+
+
+class Missing(NamedTuple):
+    """Room that is wanted and not there: bytes beyond the *quota*, and bytes that the *disk* lacks.
+
+    With *partly* less than that is welcome too; without it nothing is to go unless all of it can be had.
+    """
+
+    quota: int
+    disk: int
+    partly: bool = False
 
 
 class Ledger:
@@ -18,8 +33,8 @@ class Ledger:
 
     *quota* is the most bytes the store may hold, `None` for no limit; *min_free* the bytes left free on
     the disk; *used* what is stored already (`Layout.measure`); *free* asks the disk for its free bytes.
-    *make_room* is asked for a number of bytes when they are missing and returns how many it gave back
-    (through `give_back`); it is called without any lock of the ledger held, one call at a time.
+    *make_room* is told what is `Missing` and returns whether it gained anything (through `give_back`,
+    or on the disk); it is called without the ledger's own lock, one call at a time.
     """
 
     def __init__(
@@ -29,7 +44,7 @@ class Ledger:
         used: int,
         free: Callable[[], int],
         *,
-        make_room: Callable[[int], int] | None = None,
+        make_room: Callable[[Missing], bool] | None = None,
     ) -> None:
         self._quota = quota
         self._min_free = min_free
@@ -81,10 +96,32 @@ class Ledger:
                 break
             with self._evicting:
                 with self._lock:
-                    missing = needed - self._available()
-                if missing > 0 and self._make_room(missing) <= 0:
+                    missing = self._missing(needed)
+                if any(missing) and not self._make_room(missing):
                     break
         raise self._full(size, needed)
+
+    def limit(self, quota: int | None) -> None:
+        """Let the store hold *quota* bytes from now on; `converge` brings it there."""
+        with self._lock:
+            self._quota = quota
+
+    def converge(self) -> None:
+        """Make room until the quota holds again, as far as that can be had.
+
+        For a quota that was lowered. Room on the disk is not made this way: what others write there is
+        no reason to throw away what may not be fetched again; only a reservation is.
+        """
+        if self._make_room is None:
+            return
+        with self._evicting:
+            while True:
+                with self._lock:
+                    missing = self._missing(0)
+                if not missing.quota:
+                    return
+                if not self._make_room(Missing(missing.quota, 0, partly=True)):
+                    return
 
     def take(self, size: int) -> None:
         """Count *size* bytes that came in without a reservation, such as an adopted file."""
@@ -97,10 +134,17 @@ class Ledger:
             self._used = max(0, self._used - size)
 
     def _available(self) -> int:
-        room = self._free() - self._min_free - self._coming
-        if self._quota is not None:
-            room = min(room, self._quota - self._used - self._reserved)
-        return room
+        return -max(self._beyond())
+
+    def _missing(self, needed: int) -> Missing:
+        quota, disk = self._beyond()
+        return Missing(max(0, needed + quota), max(0, needed + disk))
+
+    def _beyond(self) -> tuple[int, int]:
+        """How far the store is beyond its quota and beyond what the disk can give; below 0: what is left."""
+        disk = self._coming + self._min_free - self._free()
+        quota = _BOUNDLESS if self._quota is None else self._quota
+        return self._used + self._reserved - quota, disk
 
     def _full(self, size: int, needed: int) -> StoreFullError:
         with self._lock:
@@ -111,12 +155,12 @@ class Ledger:
             )
         if by_quota and self._quota is not None:
             where = f"the quota of {format_size(self._quota)} has {format_size(free)} left"
-            hint = "Raise --quota, or remove what is not needed: modelmirror rm"
+            hint = "Raise --quota."
         else:
             where = f"the disk has {format_size(free)} left"
             if self._min_free:
                 where += f" beyond the {format_size(self._min_free)} that stay free"
-            hint = "Free some disk space, lower --min-free, or remove what is not needed: modelmirror rm"
+            hint = "Free some disk space, or lower --min-free."
         return StoreFullError(
             f"There is no room for {format_size(size)} more: {where}.",
             needed=needed,

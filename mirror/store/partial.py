@@ -8,6 +8,7 @@ shown bytes that went to the disk and came back unchecked.
 import contextlib
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -15,14 +16,17 @@ from pathlib import Path
 from typing import Final, NoReturn
 from zlib import crc32
 
-from mirror.digest import SHA256, Buffer, Digest, Hasher
+from mirror.digest import SHA256, Buffer, Digest
 from mirror.errors import DigestMismatchError, StoreCorruptError, StoreError, TruncatedBodyError
 from mirror.store import durable
-from mirror.store.layout import PARTIAL_DATA, PARTIAL_JOURNAL
+from mirror.store.ahead import Ahead
+from mirror.store.extents import Extents
+from mirror.store.layout import PARTIAL_DATA, PARTIAL_JOURNAL, held_by
 from mirror.store.ledger import Reservation
-from mirror.store.residency import RUN, Residency, checked_end
+from mirror.store.prefix import Prefix
+from mirror.store.residency import RUN, Residency
 from mirror.store.resume import Progress
-from mirror.store.sums import PIECE, Sums, SumsBuilder, piece_count
+from mirror.store.sums import PIECE, Sums
 
 # What a crash may cost: at 100 MB/s less than a second of download. It also keeps the last sync, the
 # one before the rename, short.
@@ -32,18 +36,20 @@ SYNC_EVERY: Final = 64 << 20
 class Partial:
     """One blob on its way in, made by `Partials.begin`.
 
-    One thread at a time writes (`append`, `finish`, then `DiskStore.put`, `keep` or `abandon`); any
-    number read from `fileno` below `received` meanwhile, `ready` and `load` telling them where that is
-    safe. The descriptor outlives the end, for readers that are still behind, until `close`.
+    Several threads may `write` at once, each bytes that nobody else writes; one at a time does everything
+    else (`append`, `finish`, then `DiskStore.put`, `keep` or `abandon`). Any number read from `fileno`
+    meanwhile, `ready` and `load` telling them where that is safe. The descriptor outlives the end, for
+    readers that are still behind, until `close`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- only `Partials` makes one
         self,
         folder: Path,
         progress: Progress,
         reservation: Reservation,
         fd: int,
         *,
+        held: int,
         residency: Residency,
         syncer: Executor,
         ended: Callable[[], None],
@@ -58,38 +64,54 @@ class Partial:
         self._residency = residency
         self._ended = ended
         self._open = True
-        self._received = 0
-        self._written = progress.synced  # how far the file was ever written, also before a restart
+        self._prefix = Prefix(self.size, self.expected.algorithm)
+        self._ahead = Ahead()
+        self._lock = threading.Lock()  # what is ahead, room and syncs: held for moments only
+        self._hashing = threading.Lock()
+        self._written = held  # the most bytes that the file ever held, also before a restart
         self._syncer = syncer
         self._syncing: Future[None] | None = None
-        self._asked = progress.synced  # how far the last sync that was asked for goes
-        self._hasher = Hasher(self.size, self.expected.algorithm)
-        self._builder = SumsBuilder()
-        self._marks = bytearray()
+        self._unsynced = 0  # bytes written since the last sync that was asked for
         self._sha256: Digest | None = None
 
     @property
     def received(self) -> int:
-        """Bytes from the start that are in the file and were hashed: readers may go up to here."""
-        return self._received
+        """Bytes from the start that are in the file and were hashed."""
+        return self._prefix.received
+
+    @property
+    def held(self) -> int:
+        """Bytes that are in the file, hashed or not."""
+        with self._lock:
+            return self._prefix.received + self._ahead.extents.total
+
+    def extents(self) -> tuple[tuple[int, int], ...]:
+        """Which bytes are in the file, as ranges in order."""
+        with self._lock:
+            return tuple(Extents([(0, self._prefix.received), *self._ahead.extents]))
+
+    def end_at(self, offset: int) -> int:
+        """Where the run of bytes that are there from *offset* on ends; *offset* if that one is not."""
+        offset = max(offset, self._prefix.received)
+        with self._lock:
+            return max(self._ahead.extents.end_at(offset), self._prefix.received)
 
     @property
     def sha256(self) -> Digest:
         """The blob's name, once `finish` found it right. Raises `ValueError` before."""
         if self._sha256 is None:
-            msg = f"{self.expected} is not finished"
-            raise ValueError(msg)
+            raise ValueError(f"{self.expected} is not finished")
         return self._sha256
 
     @property
     def sums(self) -> Sums:
         """The checksums of its pieces, once `finish` found it right. Raises `ValueError` before."""
-        return self._builder.sums(self.sha256, self.size)
+        return self._prefix.sums(self.sha256, self.size)
 
     @property
     def marks(self) -> bytes:
         """One byte per piece received, 1 where it was not seen to leave memory since."""
-        return bytes(self._marks).ljust(piece_count(self._received), b"\1")
+        return self._prefix.marks
 
     def fileno(self) -> int:
         """The file's descriptor, for reads at explicit offsets; valid until `close`."""
@@ -103,52 +125,96 @@ class Partial:
     def append(self, chunk: Buffer) -> None:
         """Write and hash the next bytes. Blocks on the disk.
 
-        Raises `DigestMismatchError` (and removes the partial) when they are more than the blob has,
-        `StoreFullError` or `StoreError` when the disk does not take them; nothing of *chunk* counts as
-        received then.
+        Raises `DigestMismatchError` (and removes the partial) when they are more than the blob has, and
+        what `write` raises.
+        """
+        self._require_open()
+        if self._prefix.received + memoryview(chunk).nbytes > self.size:
+            got = self._prefix.foretell(self.expected.algorithm, chunk)
+            self._mismatch(f"More bytes came for {self.expected} than the {self.size} it has.", got)
+        self.write(self._prefix.received, chunk)
+
+    def write(self, offset: int, chunk: Buffer) -> None:
+        """Write bytes at *offset*, where none are yet, and hash them if they are the next. Blocks.
+
+        Raises `StoreFullError` or `StoreError` when the disk does not take them; nothing of *chunk*
+        counts as received then.
         """
         self._require_open()
         length = memoryview(chunk).nbytes
-        if self._received + length > self.size:
-            self._hasher.update(chunk)
-            self._mismatch(f"More bytes came for {self.expected} than the {self.size} it has.")
         try:
-            durable.write_all(self._fd, chunk, self._received)
+            durable.write_all(self._fd, chunk, offset)
         except OSError as error:
             what = f"{self.expected} cannot be written"
             raise durable.disk_error(error, what, needed=length) from error
-        self._take(chunk)
-        grown = self._received - self._written
-        if grown > 0:
-            self._reservation.spend(grown)
-            self._written = self._received
-        if self._received - self._asked >= SYNC_EVERY:
-            self._sync_behind()
+        taken = self._take_next(offset, chunk)
+        with self._lock:
+            if not taken:
+                self._ahead.add(offset, chunk)
+            grown = self._prefix.received + self._ahead.extents.total - self._written
+            if grown > 0:
+                self._reservation.spend(grown)
+                self._written += grown
+            self._unsynced += length
+            if self._unsynced >= SYNC_EVERY:
+                self._sync_behind()
 
-    def take_again(self, synced: int) -> None:
-        """Read and hash the first *synced* bytes of the file, which an earlier process wrote."""
-        while self._received < synced:
-            chunk = os.pread(self._fd, min(PIECE, synced - self._received), self._received)
-            if not chunk:
-                raise StoreError(
-                    f"The partial of {self.expected} is shorter than its journal says."
-                )
-            self._take(chunk)
+    def catch_up(self) -> bool:
+        """Read back and hash the next piece of what came out of order; returns whether there was one.
 
-    def restart(self) -> None:
-        """Forget what was received: the source has changed and sends from its first byte again.
+        Blocks on the disk. Raises `StoreError`.
+        """
+        with self._hashing:
+            with self._lock:
+                end = self._ahead.extents.end_at(self._prefix.received)
+            if end <= self._prefix.received:
+                return False
+            self._prefix.take(
+                self._read_back(self._prefix.received, min(PIECE, end - self._prefix.received))
+            )
+            with self._lock:
+                self._ahead.drop(self._prefix.received)
+        return True
 
-        The file is written over in place, never cut: a reader below finds the bytes of one source or the
-        other, and the digest decides in the end. Raises `StoreError`.
+    def take_again(self, synced: int, ahead: tuple[tuple[int, int], ...] = ()) -> None:
+        """Read and hash the first *synced* bytes of the file, and look at what is *ahead* of them.
+
+        An earlier process wrote them.
+        """
+        while self._prefix.received < synced:
+            self._prefix.take(
+                self._read_back(self._prefix.received, min(PIECE, synced - self._prefix.received))
+            )
+        for start, end in ahead:
+            for offset in range(start, end, PIECE):
+                data = self._read_back(offset, min(PIECE, end - offset))
+                with self._lock:
+                    self._ahead.add(offset, data)
+
+    def common(self, offset: int, chunk: Buffer) -> int:
+        """How many bytes from the start of *chunk* are those that were received at *offset*.
+
+        Blocks on the disk. Raises `StoreError`.
+        """
+        view = memoryview(chunk)
+        data = self._read_back(offset, min(view.nbytes, self.end_at(offset) - offset))
+        if data == view[: len(data)]:
+            return len(data)
+        return next(at for at, byte in enumerate(data) if byte != view[at])
+
+    def restart(self, keep: int = 0) -> None:
+        """Forget what was received beyond *keep* bytes: the source has changed and sends others.
+
+        What stays is read and hashed again. The file is written over in place, never cut, so whoever
+        reads beyond *keep* must have been stopped before. Raises `StoreError`.
         """
         self._require_open()
         self._wait_for_sync()
-        self.validator, self._asked = None, 0
-        self._note_progress(0, None)
-        self._received = 0
-        self._hasher = Hasher(self.size, self.expected.algorithm)
-        self._builder = SumsBuilder()
-        self._marks = bytearray()
+        self.validator, self._unsynced = None, 0
+        self._note_progress(Progress(self.expected, self.size))
+        with self._lock:
+            self._prefix, self._ahead = Prefix(self.size, self.expected.algorithm), Ahead()
+        self.take_again(keep)
 
     def finish(self) -> None:
         """Compare size, then digest; `sha256` is known afterwards and `DiskStore.put` may have it.
@@ -157,12 +223,13 @@ class Partial:
         `DigestMismatchError` when they are not what the digest says (the partial is removed).
         """
         self._require_open()
-        if self._received != self.size:
-            msg = f"Only {self._received} of the {self.size} bytes of {self.expected} came."
-            raise TruncatedBodyError(msg, expected=self.size, got=self._received)
-        if self._hasher.digest(self.expected.algorithm) != self.expected:
-            self._mismatch(f"The bytes that came for {self.expected} are others.")
-        self._sha256 = self._hasher.digest(SHA256)
+        if self._prefix.received != self.size:
+            msg = f"Only {self._prefix.received} of the {self.size} bytes of {self.expected} came."
+            raise TruncatedBodyError(msg, expected=self.size, got=self._prefix.received)
+        got = self._prefix.digest(self.expected.algorithm)
+        if got != self.expected:
+            self._mismatch(f"The bytes that came for {self.expected} are others.", got)
+        self._sha256 = self._prefix.digest(SHA256)
 
     # ── reading meanwhile ────────────────────────────────────────────────────────────────────────
 
@@ -171,19 +238,11 @@ class Partial:
 
         They were received and have not left memory since, so they are what was hashed. Never blocks.
         """
-        limit = min(limit, self._received, offset + RUN)
-        if limit <= offset or not self._residency.exact:
-            return max(offset, limit)
-        whole = len(self._marks) * PIECE
-        end = offset
-        if offset < whole:
-            bound = min(limit, whole)
-            end = checked_end(self._residency, self._fd, self._marks, offset, bound, whole)
-            if end < bound:
-                return end
-        if end < limit and self._residency.resident(self._fd, whole, limit):
-            end = limit
-        return end
+        prefix = self._prefix
+        if offset < prefix.received:
+            return prefix.ready(self._residency, self._fd, offset, limit)
+        with self._lock:
+            return self._ahead.ready(self._residency, self._fd, offset, min(limit, offset + RUN))
 
     def load(self, offset: int) -> None:
         """Bring the piece at *offset* back into memory and check it. Blocks on the disk.
@@ -191,18 +250,24 @@ class Partial:
         Raises `StoreCorruptError` when it is not what was written: the disk lost it, and the fill must
         begin again.
         """
-        piece = offset // PIECE
-        current, filled, crc = self._builder.tail
-        whole = piece < current
+        with self._lock:
+            run = self._ahead.at(offset)
+        prefix = self._prefix
+        if run is not None:
+            start, length, crc = run.start, run.end - run.start, run.crc
+        elif offset < prefix.received:
+            start, length, crc = prefix.extent(offset)
+        else:
+            return
         try:
-            data = os.pread(self.fileno(), PIECE if whole else filled, piece * PIECE)
+            data = os.pread(self.fileno(), length, start)
         except OSError as error:
             msg = f"The disk cannot read bytes of {self.expected} back: {error.strerror}."
             raise StoreCorruptError(msg) from error
-        if crc32(data) != (self._builder.value(piece) if whole else crc):
+        if run is not None and crc32(data) == crc:
+            run.checked = True
+        elif run is not None or not prefix.check(start, data, crc):
             raise StoreCorruptError(f"The disk lost bytes of {self.expected} while it came in.")
-        if whole:
-            self._marks[piece] = 1
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────
 
@@ -213,16 +278,16 @@ class Partial:
         """
         if not self._open:
             return
-        if not self._received:
+        if not self._prefix.received and not self._ahead.extents:
             self.abandon()
             return
         try:
             self._wait_for_sync()
-            self._sync(self._received, self.validator)
+            self._sync(self._progress())
         except StoreError:
             self.abandon()
             raise
-        self._end(self._written)
+        self._end(held_by(os.fstat(self._fd)))
 
     def abandon(self) -> None:
         """Remove it and give its room back; nothing happens if it has ended already."""
@@ -238,8 +303,7 @@ class Partial:
         Raises `StoreError` with the partial removed.
         """
         if self._sha256 is None:
-            msg = f"{self.expected} is not finished"
-            raise ValueError(msg)
+            raise ValueError(f"{self.expected} is not finished")
         self._require_open()
         try:
             self._wait_for_sync()
@@ -270,45 +334,62 @@ class Partial:
             )
             os.close(self._fd)
 
-    def _take(self, chunk: Buffer) -> None:
-        self._hasher.update(chunk)
-        self._builder.update(chunk)
-        self._marks.extend(b"\1" * (self._builder.complete - len(self._marks)))
-        self._received += memoryview(chunk).nbytes
+    def _take_next(self, offset: int, chunk: Buffer) -> bool:
+        """Hash *chunk* if it is the next and nobody else is hashing; returns whether it was."""
+        if offset != self._prefix.received or not self._hashing.acquire(blocking=False):
+            return False
+        try:
+            if offset != self._prefix.received:
+                return False
+            self._prefix.take(chunk)
+        finally:
+            self._hashing.release()
+        return True
+
+    def _read_back(self, offset: int, length: int) -> bytes:
+        try:
+            return durable.read_all(self.fileno(), length, offset)
+        except OSError as error:
+            raise durable.disk_error(error, f"{self.expected} cannot be read back") from error
+
+    def _progress(self) -> Progress:
+        """What a sync that begins now brings to the disk."""
+        received = self._prefix.received
+        ahead = Extents(self._ahead.extents)
+        ahead.remove(0, received)
+        return Progress(self.expected, self.size, self.validator, received, tuple(ahead))
 
     def _sync_behind(self) -> None:
         """Have what was received synced by another thread; raise what the one before met."""
         if self._syncing is None or self._syncing.done():
             self._wait_for_sync()
-            self._asked = self._received
-            self._syncing = self._syncer.submit(self._sync, self._received, self.validator)
+            self._unsynced = 0
+            self._syncing = self._syncer.submit(self._sync, self._progress())
 
     def _wait_for_sync(self) -> None:
         syncing, self._syncing = self._syncing, None
         if syncing is not None:
             syncing.result()
 
-    def _sync(self, received: int, validator: str | None) -> None:
+    def _sync(self, progress: Progress) -> None:
         durable.sync_file(self._fd, self._folder / PARTIAL_DATA)
-        self._note_progress(received, validator)
+        self._note_progress(progress)
 
-    def _note_progress(self, synced: int, validator: str | None) -> None:
+    def _note_progress(self, progress: Progress) -> None:
         journal = self._folder / PARTIAL_JOURNAL
         first = not journal.exists()
-        durable.append(journal, Progress(self.expected, self.size, validator, synced).encode())
+        durable.append(journal, progress.encode())
         if first:
             durable.sync_folder(self._folder)
             durable.sync_folder(self._folder.parent)
 
-    def _mismatch(self, message: str) -> NoReturn:
-        got = self._hasher.digest(self.expected.algorithm)
+    def _mismatch(self, message: str, got: Digest) -> NoReturn:
         self.abandon()
         raise DigestMismatchError(message, expected=self.expected, got=got)
 
     def _require_open(self) -> None:
         if not self._open:
-            msg = f"the partial of {self.expected} has ended"
-            raise ValueError(msg)
+            raise ValueError(f"the partial of {self.expected} has ended")
 
     def _end(self, used: int) -> None:
         self._open = False

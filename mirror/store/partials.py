@@ -16,7 +16,7 @@ from typing import Final
 from mirror.digest import Digest
 from mirror.errors import StoreError
 from mirror.store import durable
-from mirror.store.layout import PARTIAL_DATA, PARTIAL_JOURNAL, Layout
+from mirror.store.layout import PARTIAL_DATA, PARTIAL_JOURNAL, Layout, held_by
 from mirror.store.ledger import Ledger
 from mirror.store.partial import Partial
 from mirror.store.residency import Residency, Unknown, random_access
@@ -82,7 +82,7 @@ class Partials:
                 status = (folder / PARTIAL_DATA).lstat()
             except OSError:
                 continue
-            yield Leftover(expected, status.st_size, status.st_mtime)
+            yield Leftover(expected, held_by(status), status.st_mtime)
 
     def discard(self, expected: Digest) -> int:
         """Remove what is left of a partial; returns the bytes given back, 0 if it is being written."""
@@ -100,11 +100,12 @@ class Partials:
     def _begin(self, expected: Digest, size: int) -> Partial:
         folder = self._layout.partial(expected)
         progress = self._recover(folder, expected, size)
-        reservation = self._ledger.reserve(size, held=progress.synced)
+        held = held_by((folder / PARTIAL_DATA).lstat()) if progress.end else 0
+        reservation = self._ledger.reserve(size, held=held)
         fd = -1
         try:
             folder.mkdir(mode=durable.FOLDER_MODE, exist_ok=True)
-            if progress.synced:
+            if progress.end:
                 # Written anew: a torn last line must not swallow the next one.
                 durable.write(self._layout.temporary(), folder / PARTIAL_JOURNAL, progress.encode())
             fd = os.open(folder / PARTIAL_DATA, _OPEN | os.O_CREAT, 0o600)
@@ -114,20 +115,21 @@ class Partials:
                 progress,
                 reservation,
                 fd,
+                held=held,
                 residency=self._residency,
                 syncer=self._syncer,
                 ended=lambda: self._unclaim(expected),
             )
-            partial.take_again(progress.synced)
+            partial.take_again(progress.synced, progress.ahead)
         except BaseException:
             if fd >= 0:
                 os.close(fd)
-            reservation.settle(progress.synced)
+            reservation.settle(held)
             raise
         return partial
 
     def _recover(self, folder: Path, expected: Digest, size: int) -> Progress:
-        """Cut a leftover to the prefix that its journal vouches for, or remove it."""
+        """Cut a leftover to the bytes that its journal vouches for, or remove it."""
         progress = Progress.last(folder / PARTIAL_JOURNAL)
         if progress is not None and (progress.digest, progress.size) == (expected, size):
             try:
@@ -136,10 +138,10 @@ class Partials:
                 pass
             else:
                 try:
-                    length = os.fstat(fd).st_size
-                    if progress.synced <= length:
-                        os.ftruncate(fd, progress.synced)
-                        self._ledger.give_back(length - progress.synced)
+                    before = os.fstat(fd)
+                    if progress.end <= before.st_size:
+                        os.ftruncate(fd, progress.end)
+                        self._ledger.give_back(held_by(before) - held_by(os.fstat(fd)))
                         return progress
                 finally:
                     os.close(fd)
@@ -148,7 +150,7 @@ class Partials:
 
     def _discard(self, folder: Path) -> int:
         try:
-            length = (folder / PARTIAL_DATA).lstat().st_size
+            length = held_by((folder / PARTIAL_DATA).lstat())
         except FileNotFoundError:
             length = 0
         if os.path.lexists(folder):

@@ -185,6 +185,16 @@ def read_ahead(fd: int, start: int, end: int) -> None:
         os.posix_fadvise(fd, start, end - start, os.POSIX_FADV_WILLNEED)
 
 
+def drop(fd: int, start: int, end: int) -> None:
+    """Let the pages of bytes *start* to *end* go from memory, up to the end of the file where *end* is 0.
+
+    For whoever reads much and once: what others want stays in memory, and the next read comes from the
+    disk. Pages that are not on the disk yet stay.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, start, end - start if end else 0, os.POSIX_FADV_DONTNEED)
+
+
 def checked_end(
     residency: Residency, fd: int, marks: bytearray, offset: int, limit: int, size: int
 ) -> int:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, NoReturn, Self
 
 from mirror.digest import SHA256, Digest, sha256_of
 from mirror.errors import StoreCorruptError
-from mirror.store.residency import RUN, Residency, checked_end, read_ahead
+from mirror.store.residency import RUN, Residency, checked_end, drop, read_ahead
 from mirror.store.sums import PIECE, Sums, SumsBuilder, piece_count
 
 # Pieces per load. The second is what a reader in order wants next; more would keep the thread, and one
@@ -102,6 +102,22 @@ class OpenFile:
         for piece in range(first, last):
             self._load(piece)
         return min(last * PIECE, self.size)
+
+    def reread(self, offset: int) -> int:
+        """Check the piece at *offset* whatever its mark says; returns its end. Raises `StoreCorruptError`.
+
+        Memory is left as it was: a piece that nobody had there is let go again, and its mark with it.
+        """
+        piece = offset // PIECE
+        start, end = piece * PIECE, min((piece + 1) * PIECE, self.size)
+        hot = self.exact and self._residency.resident(self.fd, start, end)
+        if not hot:
+            self.checks.marks[piece] = 0  # nobody sends it before it was looked at
+        self._check(piece)
+        if not hot:
+            self.checks.marks[piece] = 0
+            drop(self.fd, start, end)
+        return end
 
     def _is_ready(self, piece: int) -> bool:
         """Whether a piece may go out; its mark is cleared if not."""
@@ -222,6 +238,13 @@ class DiskBlob:
             return
         end = self._opened().load(offset)
         self._checked = (offset // PIECE * PIECE, end)
+
+    def reread(self, offset: int) -> int:
+        """Read and check the piece at *offset* without leaving it in memory; returns its end. Blocks.
+
+        For the scrub. Raises as `load` does.
+        """
+        return self._opened().reread(offset)
 
     def close(self) -> None:
         """Let go; may be called twice."""

@@ -38,7 +38,7 @@ def unreachable(host: str, error: BaseException) -> UpstreamUnreachableError:
     """
     # aiohttp wraps the errors of the socket and of TLS; what is inside says more.
     inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    hint = ""
+    hint, passing = "", False
     if isinstance(inner, ssl.SSLCertVerificationError):
         why = f"its certificate was not accepted ({getattr(inner, 'verify_message', 'no reason given')})"
         hint = "SSL_CERT_FILE names a file with certificate authorities to trust."
@@ -54,9 +54,11 @@ def unreachable(host: str, error: BaseException) -> UpstreamUnreachableError:
     elif isinstance(inner, ConnectionAbortedError):
         why = "the mirror is ending"
     elif isinstance(inner, ConnectionError | EOFError):
-        why = "it broke the connection"
+        why, passing = "it broke the connection", True
     elif isinstance(inner, OSError) and inner.strerror:
         why = f"the network said: {inner.strerror}"
     else:
         why = f"its answer was not HTTP ({type(inner).__name__})"
-    return UpstreamUnreachableError(f"{host} could not be asked: {why}.", hint=hint)
+    return UpstreamUnreachableError(
+        f"{host} could not be asked: {why}.", passing=passing, hint=hint
+    )

@@ -23,7 +23,7 @@ REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _OWN: Final = frozenset({
     "accept-encoding", "authorization", "connection", "content-length", "cookie", "expect", "host",
     "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer",
-    "transfer-encoding", "upgrade", "via",
+    "transfer-encoding", "upgrade",
 })  # fmt: skip
 # RFC 9110 §5.5, without obs-text: nothing that goes upstream needs it, and it is read in many ways.
 _FIELD_VALUE: Final = re.compile(r"[\x20-\x7e\t]*")
@@ -42,13 +42,16 @@ def outgoing(
     """Write the headers of *request*, without ``Host`` and ``Content-Length``.
 
     *extra* are headers of the caller's own (``Range``, ``If-Range``) and beat the request's. Bodies are
-    always asked for unencoded; a hub that must speak as another client (llama.cpp's manifests) names its
-    own ``User-Agent``. Raises `MalformedQuestionError` for a value that may not stand in a
-    header; the only ones from outside are the credential and what a hub copies from a client.
+    always asked for unencoded. A hub that must speak as another client (llama.cpp's manifests) names
+    its own ``User-Agent``; whoever knows the way a request came writes ``Via``. Raises
+    `MalformedQuestionError` for a value that may not stand in a header; the only ones from outside are
+    the credential and what a hub copies from a client.
     """
-    headers = [("Via", VIA), ("Accept-Encoding", "identity")]
-    if not any(name.lower() == "user-agent" for name, _ in request.headers):
-        headers.insert(0, ("User-Agent", USER_AGENT))
+    given = {name.lower() for name, _ in request.headers}
+    headers = [("Accept-Encoding", "identity")]
+    headers += [
+        line for line in (("User-Agent", USER_AGENT), ("Via", VIA)) if line[0].lower() not in given
+    ]
     taken = _OWN | {name.lower() for name, _ in extra}
     headers += [(name, value) for name, value in request.headers if name.lower() not in taken]
     if not any(name.lower() == "accept" for name, _ in headers):

@@ -6,11 +6,13 @@ interpreter lock is free while the thread receives, writes and hashes.
 """
 
 import ssl
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Final
+from typing import Final, TypeAlias
 
 from mirror.clock import Clock
 from mirror.credential import Credential
@@ -44,10 +46,22 @@ _STALE: Final = (EOFError, ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnEr
 _FOREIGN: Final = (OSError, EOFError, ValueError, HTTPException)
 
 
+# How long the way to a blob, found by asking the hub, is believed for its further ranges, in seconds: a
+# blob of 10 GB in ranges of 8 MiB would otherwise ask the hub 1200 times where to find it.
+ROUTE_LIFETIME: Final = 60.0
+MAX_ROUTES: Final = 256
+
+_Key: TypeAlias = tuple[str, str, Credential | None]
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """An answer that holds the wanted bytes, its body unread; *hub_headers* are the first answer's."""
+    """An answer that holds the wanted bytes, its body unread; *hub_headers* are the first answer's.
 
+    *step* is the request that it answers.
+    """
+
+    step: Step
     wire: Wire
     head: Head
     body: Body
@@ -75,6 +89,8 @@ class Transfers:
         self._clock = clock
         self._timeouts = timeouts or Timeouts()
         self._pool = Pool(clock)
+        self._routes: OrderedDict[_Key, tuple[float, Step, Mapping[str, str]]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close idle connections; a running transfer closes its own when it ends."""
@@ -111,6 +127,10 @@ class Transfers:
             if head is not None:
                 head(answer)
             self._pour(found, wanted.end - wanted.start, sink, stop)
+        except TruncatedBodyError:
+            self._forget((hub, request.target, credential))
+            raise
+        else:
             reusable = found.body.ended and found.head.keeps_open
         finally:
             self._leave(found.wire, reusable=reusable)
@@ -125,14 +145,28 @@ class Transfers:
         stop: StopToken,
     ) -> _Found:
         """Ask the hub's upstreams in order until one has the wanted bytes."""
+        key = (hub, request.target, credential)
         trouble: UpstreamUnavailableError | None = None
+        known = self._route(key) if wanted.ranged else None
+        if known is not None:
+            step, hub_headers = known
+            try:
+                return self._walk(step, request, credential, wanted, stop, hub_headers)
+            except UpstreamBusyError:
+                raise
+            except UpstreamUnavailableError:
+                self._forget(key)  # A signed URL that expired, for one: the hub knows the new one.
         for step in self._policy.steps(hub, request.target):
             try:
-                return self._walk(step, request, credential, wanted, stop)
+                found = self._walk(step, request, credential, wanted, stop)
             except (UpstreamBusyError, RestartNeededError):
                 raise
             except UpstreamUnavailableError as error:
                 trouble = error
+            else:
+                if found.step is not step:
+                    self._remember(key, found)
+                return found
         raise trouble or ForbiddenTargetError(f"The hub {hub} has no upstream.")
 
     def _walk(
@@ -142,10 +176,13 @@ class Transfers:
         credential: Credential | None,
         wanted: Wanted,
         stop: StopToken,
+        hub_headers: Mapping[str, str] | None = None,
     ) -> _Found:
-        """Ask, and follow redirects to the answer that holds the bytes."""
-        home = step.origin
-        hub_headers: Mapping[str, str] | None = None
+        """Ask, and follow redirects to the answer that holds the bytes.
+
+        With *hub_headers* the hub was asked before, and *step* is where it redirected to.
+        """
+        home = step.origin if hub_headers is None else None
         while True:
             wire, head = self._exchange(step, request, credential, wanted, stop)
             hub_headers = head.headers if hub_headers is None else hub_headers
@@ -158,9 +195,28 @@ class Transfers:
                 else:
                     self._judge(head, body, wanted, wire, own=step.origin == home)
             if following is None:
-                return _Found(wire, head, body, hub_headers)
+                return _Found(step, wire, head, body, hub_headers)
             self._leave(wire, reusable=body.ended and head.keeps_open)
             step = following
+
+    def _route(self, key: _Key) -> tuple[Step, Mapping[str, str]] | None:
+        with self._lock:
+            known = self._routes.get(key)
+        if known is None or self._clock.monotonic() >= known[0]:
+            return None
+        return known[1:]
+
+    def _remember(self, key: _Key, found: _Found) -> None:
+        with self._lock:
+            until = self._clock.monotonic() + ROUTE_LIFETIME
+            self._routes[key] = (until, found.step, found.hub_headers)
+            self._routes.move_to_end(key)
+            if len(self._routes) > MAX_ROUTES:
+                self._routes.popitem(last=False)
+
+    def _forget(self, key: _Key) -> None:
+        with self._lock:
+            self._routes.pop(key, None)
 
     def _judge(self, head: Head, body: Body, wanted: Wanted, wire: Wire, *, own: bool) -> None:
         """Raise unless the answer holds the wanted bytes."""

@@ -67,7 +67,9 @@ def check_available(status: int, headers: Mapping[str, str], host: str, clock: C
             f"{host} answered 429: it was asked too often.{when}", retry_after=wait
         )
     if status >= 500:
-        raise UpstreamUnreachableError(f"{host} answered {status}.")
+        raise UpstreamUnreachableError(
+            f"{host} answered {status}.", passing=True, retry_after=retry_after(headers, clock)
+        )
 
 
 def refusal(

@@ -13,6 +13,7 @@ from typing import Final
 from mirror.errors import (
     DigestMismatchError,
     ForbiddenTargetError,
+    LoopError,
     MalformedQuestionError,
     MethodRefusedError,
     MirrorError,
@@ -45,6 +46,7 @@ _TABLE: Final[tuple[tuple[type[MirrorError], int, int | None], ...]] = (
     (HeadTooLargeError, 431, None),
     (TooLargeError, 413, None),
     (MalformedQuestionError, 400, None),
+    (LoopError, 508, None),  # RFC 5842 §7.2
     (QuestionError, 400, None),
     (OfflineError, 501, None),
     (UpstreamUnreachableError, 502, 10),

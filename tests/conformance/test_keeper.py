@@ -12,11 +12,13 @@ from typing import TypeAlias
 import pytest
 
 from mirror.cache.asking import Asking
+from mirror.cache.bodies import Bodies
 from mirror.cache.facts import Lifetimes
 from mirror.cache.fills import Fills
 from mirror.cache.keeper import Feed, Keeper
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
+from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
 from mirror.clock import SystemClock
 from mirror.errors import DigestMismatchError, MirrorError
@@ -74,23 +76,33 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
         learning = Learning(
             catalog=index, memo=memo, journal=journal, records=Records(layout.records, write)
         )
-        pull = PullThrough(
-            hubs=[PlainHub({"/good": GOOD, "/bad": BAD})],
-            asking=Asking(
-                upstream=upstream, catalog=index, learning=learning, clock=clock, limits={}
-            ),
+        outages = Outages(upstream, clock, lambda _: None, look=False)
+        asking = Asking(upstream=upstream, catalog=index, learning=learning, clock=clock, limits={})
+        bodies = Bodies(
             fills=fills,
             upstream=upstream,
+            outages=outages,
+            asking=asking,
+            clock=clock,
+            observe=lambda _: None,
+            offline=False,
+        )
+        pull = PullThrough(
+            hubs=[PlainHub({"/good": GOOD, "/bad": BAD})],
+            asking=asking,
+            bodies=bodies,
             catalog=index,
             memo=memo,
             lifetimes=Lifetimes({}, 300.0, 300.0),
             clock=clock,
             secret=b"s" * 32,
             offline=False,
-            observe=lambda _: None,
+            outages=outages,
         )
         about = {"version": "0", "upstreams": {"plain": ["https://x"]}, "offline": False}
-        yield LocalKeeper(pull, fills, index, clock, room=dict, about=about)
+        yield LocalKeeper(
+            pull, fills, index, clock, outages=outages, bodies=bodies, room=dict, about=about
+        )
         await pull.close()
         await fills.close()
     store.close()

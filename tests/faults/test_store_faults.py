@@ -35,10 +35,6 @@ def on_a_disk_of(size: int, folder: Path, **settings: str) -> Iterator[Site]:
         pytest.skip(str(error))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="what has no room on the disk is refused with 507 instead of served through",
-)
 def test_f24_the_disk_is_full(tmp_path: Path) -> None:
     """A file that does not fit on the disk is served through to all eight clients."""
     with on_a_disk_of(8 * MIB, tmp_path) as site:
@@ -312,10 +308,6 @@ def test_f28_a_stored_bit_flips_in_an_outage(site: Site) -> None:
     assert len(list((site.mirror.data / "v1" / "quarantine").iterdir())) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the index goes on counting a blob that was set aside",
-)
 def test_f28_the_index_forgets_what_was_set_aside(site: Site) -> None:
     """A blob that was set aside is no longer counted as stored."""
     site.add(CONTENT)
@@ -389,10 +381,6 @@ def test_f29_a_stored_file_is_no_longer_a_blob(
     (blob.parent / "secret").unlink(missing_ok=True)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="nothing is evicted: at the quota new files are refused with 507",
-)
 def test_f34_a_removed_file_is_read_to_its_end(tmp_path: Path) -> None:
     """A response that began ends whole though its blob is evicted meanwhile for newer ones."""
     with site_in(tmp_path, {"MODELMIRROR_QUOTA": "8MiB"}) as site:
@@ -413,10 +401,6 @@ def test_f34_a_removed_file_is_read_to_its_end(tmp_path: Path) -> None:
         site.mirror.settle()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="nothing is evicted: at the quota new files are refused with 507",
-)
 def test_f35_the_oldest_file_makes_room(tmp_path: Path) -> None:
     """At its quota the store lets the least recently used blob go, and never holds more."""
     with site_in(tmp_path, {"MODELMIRROR_QUOTA": "8MiB"}) as site:
@@ -435,10 +419,6 @@ def test_f35_the_oldest_file_makes_room(tmp_path: Path) -> None:
         assert site.bodies() == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="what can never fit is refused with 507 instead of served through",
-)
 def test_f35_a_file_is_larger_than_the_quota(tmp_path: Path) -> None:
     """What can never fit is served through to everybody and evicts nothing."""
     with site_in(tmp_path, {"MODELMIRROR_QUOTA": "4MiB"}) as site:
@@ -469,10 +449,6 @@ def test_f35_a_file_larger_than_the_quota_is_refused_clearly_or_served(tmp_path:
         assert site.get().clean(CONTENT)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="nothing is evicted when the store is above a lowered quota",
-)
 def test_f35_the_quota_is_lowered(tmp_path: Path) -> None:
     """A store above a lowered quota shrinks to it soon after the restart."""
     with site_in(tmp_path) as site:

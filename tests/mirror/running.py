@@ -8,14 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
-
-from tests.origin import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +29,26 @@ class Got:
         return json.loads(self.body)
 
 
+class Upstream(Protocol):
+    """Where a mirror is pointed."""
+
+    @property
+    def url(self) -> str:
+        """The base URL of the hub."""
+        ...
+
+    @property
+    def redirect_hosts(self) -> list[str]:
+        """Hosts that its redirects may lead to."""
+        ...
+
+
 @dataclass
 class Running:
     """``python -m mirror serve`` on a data folder, pointed at an origin."""
 
     data: Path
-    origin: Origin
+    origin: Upstream
     flags: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     before: tuple[str, ...] = ()
@@ -115,6 +127,13 @@ class Running:
         deadline = time.monotonic() + 10
         while self.ask("/-/status").json()["fills"]:
             assert time.monotonic() < deadline, "fills did not end"
+            time.sleep(0.01)
+
+    def wait_for(self, true: Callable[[], bool], timeout: float = 10) -> None:
+        """Wait until *true* says so, at most *timeout* seconds."""
+        deadline = time.monotonic() + timeout
+        while not true():
+            assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.01)
 
     def rss(self) -> int:

@@ -125,8 +125,10 @@ def _repo_call(  # noqa: PLR0911 -- one line a route
             return XetToken(repo=repo, access=Access.READ, revision=named)
         case ["parquet", config, split, name] if _parquet_number(name) is not None:
             return _parquet_file(head, repo, (config, split), _parquet_number(name) or 0)
-        case [("commits" | "discussions" | "parquet"), *_]:
-            return RepoPage(repo=repo, access=Access.LIST, tail=_below(repo, target))
+        case [("commits" | "discussions" | "parquet") as page, *_]:
+            # What the Hub converted is content: of a gated repo its readers alone are told.
+            access = Access.READ if page == "parquet" else Access.LIST
+            return RepoPage(repo=repo, access=access, tail=_below(repo, target))
         case _:
             return Passed(target=target)
 

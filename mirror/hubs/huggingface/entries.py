@@ -70,12 +70,20 @@ def _entry(element: Mapping[str, Any], raw: bytes) -> Entry | None:
     return Entry(path, kind, size, digest, oid, known, raw)
 
 
-def written(entry: Entry, *, chained: bool = False, more: Mapping[str, Any] | None = None) -> bytes:
+def written(
+    entry: Entry,
+    *,
+    reader: bool = True,
+    chained: bool = False,
+    more: Mapping[str, Any] | None = None,
+) -> bytes:
     """Write the element of *entry* back, with *more* keys.
 
-    Its Xet hash is left out unless *chained*, or unless clients cannot fetch the file without it.
+    Its Xet hash is left out unless *chained*, or unless clients cannot fetch the file without it; and
+    always for who is no *reader*, for upstream hides it from them.
     """
-    hide = not chained and b"xetHash" in entry.raw and not needs_xet(entry.size)
+    told = reader and (chained or needs_xet(entry.size))
+    hide = not told and b"xetHash" in entry.raw
     if not hide and not more:
         return entry.raw
     element = json.loads(entry.raw)

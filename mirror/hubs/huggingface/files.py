@@ -72,6 +72,7 @@ def answer_object(question: StoredObject, facts: Facts, base_url: str) -> Answer
         commit, entry = found
         headers = (
             ("Content-Type", OCTETS),
+            ("Cache-Control", _caching(repo, question.revision, facts)),
             *location,
             *CORS,
         )
@@ -89,15 +90,18 @@ def answer_object(question: StoredObject, facts: Facts, base_url: str) -> Answer
 
 
 def staleness(repo: Repo, revision: str, facts: Facts) -> tuple[tuple[str, str], ...]:
-    """Warn, in the one header clients print, when a moving *revision* is shown as it was last seen."""
+    """Tell how old a moving *revision* is that is shown as it was last seen.
+
+    ``Age`` (RFC 9111 §5.1) tells programs, in seconds; ``X-HF-Warning`` is the one header clients print.
+    """
     ref = None if is_commit(revision) or not facts.offline else facts.ref(repo, revision)
     if ref is None:
         return ()
-    minutes = max(0, int((facts.now - ref.seen_at) // 60))
+    age = max(0, int(facts.now - ref.seen_at))
     text = (
-        f"modelmirror; the Hub cannot be asked now: {revision} is as it was {minutes} minutes ago"
+        f"modelmirror; the Hub cannot be asked now: {revision} is as it was {age // 60} minutes ago"
     )
-    return (("X-HF-Warning", header_text(text)),)
+    return (("X-HF-Warning", header_text(text)), ("Age", str(age)))
 
 
 def _caching(repo: Repo, revision: str, facts: Facts) -> str:

@@ -24,7 +24,8 @@ from mirror.names import Access, Question, Repo, Tunnel
 
 # git-lfs asks for 100 objects at a time, and lets itself be set to more.
 MAX_OBJECTS: Final = 1000
-_FORWARDED: Final = ("git-protocol", "content-type", "content-encoding", "accept", "user-agent")
+# Not the Content-Encoding: bodies were decoded at the door.
+_FORWARDED: Final = ("git-protocol", "content-type", "accept", "user-agent")
 _OID: Final = re.compile(r"[0-9a-f]{64}\Z")
 
 

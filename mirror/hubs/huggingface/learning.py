@@ -43,6 +43,8 @@ from mirror.names import (
 BAD_TOKEN: Final = "Invalid credentials"  # noqa: S105 -- the Hub's words, not a token
 # Needs whose refusal says something about the caller, and not only about what was asked.
 _TELLING: Final = ("revision", "tree", "probe", "batch")
+# Codes of a refusal that say it of any need: a reply may also be missing for reasons of its own.
+_CLOSED: Final = ("RepoNotFound", "GatedRepo")
 _PASSED_ON: Final = ("x-error-code", "x-error-message", "x-request-id", "ratelimit")
 
 
@@ -81,11 +83,14 @@ def refusal(need: Need, response: Response, now: float) -> UpstreamRefusedError:
     if response.status == 401 and about_repo and not bad_token:
         headers.setdefault("x-error-code", "RepoNotFound")
     facts: list[object] = []
-    if about_repo and need.context["what"] in _TELLING:
+    if response.status == 401 and bad_token:
+        facts.append(Verdict(Repo(HUB, ""), Access.NONE, accepted=False, seen_at=now))
+    if about_repo and response.status in (401, 403, 404):
         repo, code = _repo(need), headers.get("x-error-code", "")
-        if response.status in (401, 403, 404) and code not in ("RevisionNotFound", "EntryNotFound"):
+        telling = need.context["what"] in _TELLING
+        if code in _CLOSED or (telling and code not in ("RevisionNotFound", "EntryNotFound")):
             facts.append(Verdict(repo, Access.READ, accepted=False, seen_at=now))
-            if code != "GatedRepo" and need.context["what"] not in ("probe", "batch"):
+            if code == "RepoNotFound" or (telling and code != "GatedRepo"):
                 facts.append(Verdict(repo, Access.LIST, accepted=False, seen_at=now))
     sentence = message or f"The Hub answered {response.status}."
     return UpstreamRefusedError(
@@ -134,16 +139,14 @@ def _revision(need: Need, response: Response, now: float) -> list[Fact]:
             raise UpstreamUnreachableError("The Hub sent a repo id that cannot be.")
         repo = Repo(HUB, f"{kind_of(asked)}/{name}")
     gated = info.get("gated") not in (None, False, "", "false")
-    facts: list[Fact] = []
-    if repo != asked:
-        facts.append(Alias(asked, repo, str(info.get("_id") or ""), now))
-    facts += [
-        Visibility(repo, private=bool(info.get("private")), gated=gated, seen_at=now),
-        Verdict(repo, Access.LIST, accepted=True, seen_at=now),
-    ]
-    if not gated:
-        # Whoever may see a repo may read it, unless its content is gated on top.
-        facts.append(Verdict(repo, Access.READ, accepted=True, seen_at=now))
+    private, own_id = bool(info.get("private")), str(info.get("_id") or "")
+    facts: list[Fact] = [Alias(name, repo, own_id, now) for name in dict.fromkeys((asked, repo))]
+    facts.append(Visibility(repo, private=private, gated=gated, seen_at=now))
+    # An answer that everybody gets says nothing of the caller: it must not outlive the day on which the
+    # repo is closed. Whoever may see a private repo may read it, unless its content is gated on top.
+    if private:
+        levels = (Access.LIST,) if gated else (Access.LIST, Access.READ)
+        facts += [Verdict(repo, level, accepted=True, seen_at=now) for level in levels]
     names = {revision, commit} if revision else {commit}
     facts += [Ref(repo, seen, commit, now) for seen in sorted(names)]
     facts.append(Snapshot(repo, commit, SnapshotState.PENDING, "", response.body, now))

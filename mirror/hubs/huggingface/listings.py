@@ -20,7 +20,7 @@ from mirror.hubs.huggingface.questions import PathsInfo, RepoInfo, RepoRefs, Rep
 from mirror.hubs.huggingface.refusals import entry_not_found
 from mirror.hubs.huggingface.walks import Ground, Walks, canonical, ground
 from mirror.messages import Answer, UpstreamRequest
-from mirror.names import Entry
+from mirror.names import Access, Entry
 
 _PAGE: Final = 1000
 # What a listing shows as the date of a commit whose date nobody told: clients only parse it.
@@ -49,12 +49,11 @@ class Listings:
             raise OfflineError(
                 f"modelmirror has no description of {_named(at, question.revision)}."
             )
+        chained = question.chained and facts.admitted(at.repo, Access.READ)
+        info = at.snapshot.info if chained else without_xet(at.snapshot.info)
         if not question.blobs and not question.expand:
-            body = at.snapshot.info if question.chained else without_xet(at.snapshot.info)
-            return document(body, *warned)
-        described = json.loads(
-            at.snapshot.info if question.chained else without_xet(at.snapshot.info)
-        )
+            return document(info, *warned)
+        described = json.loads(info)
         if question.blobs:
             if not at.complete:
                 raise OfflineError(
@@ -92,13 +91,17 @@ class Listings:
             limit=question.limit + 1,
         )
         page = found[: question.limit]
+        reader = facts.admitted(at.repo, Access.READ)
         more = _last_commit(at) if question.expand else None
         headers = [("X-Repo-Commit", at.commit), *staleness(at.repo, question.revision, facts)]
         if len(found) > question.limit:
             target = _tree_target(question, at, page[-1].path)
             headers.append(("Link", next_link(target, base_url)))
         return document(
-            array(written(entry, chained=question.chained, more=more) for entry in page), *headers
+            array(
+                written(entry, reader=reader, chained=question.chained, more=more) for entry in page
+            ),
+            *headers,
         )
 
     def paths(self, question: PathsInfo, facts: Facts, base_url: str) -> Answer:
@@ -111,11 +114,12 @@ class Listings:
             if reply is not None:
                 return passed(reply.response, base_url)
         more = _last_commit(at) if question.expand else None
+        reader = facts.admitted(at.repo, Access.READ)
         elements = []
         for path in dict.fromkeys(question.paths):
             entry = facts.entry(at.repo, at.commit, path)
             if entry is not None:
-                elements.append(written(entry, chained=question.chained, more=more))
+                elements.append(written(entry, reader=reader, chained=question.chained, more=more))
             elif not at.complete and not facts.absent(at.repo, at.commit, path):
                 raise OfflineError(
                     f"modelmirror does not know {shown(path)} of {_named(at, question.revision)}."

@@ -23,6 +23,7 @@ _RETRY_AFTER: Final = 10
 _STATUSES: Final[tuple[tuple[type[errors.MirrorError], int], ...]] = (
     (errors.TooLargeError, 413),
     (errors.MethodRefusedError, 405),
+    (errors.LoopError, 508),
     (errors.QuestionError, 400),
     (errors.UpstreamError, 502),
     (errors.UpstreamUnavailableError, 502),

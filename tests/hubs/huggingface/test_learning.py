@@ -58,22 +58,33 @@ def test_learning_a_revision_says_who_may_see_the_repo() -> None:
     body = info()
     facts = learned(asking.revision_need(REPO, "main"), response(body))
     assert facts == [
+        Alias(REPO, REPO, "621ffdc036468d709f17434d", NOW),
         Visibility(REPO, private=False, gated=False, seen_at=NOW),
-        Verdict(REPO, Access.LIST, accepted=True, seen_at=NOW),
-        Verdict(REPO, Access.READ, accepted=True, seen_at=NOW),
         Ref(REPO, COMMIT, COMMIT, NOW),
         Ref(REPO, "main", COMMIT, NOW),
         Snapshot(REPO, COMMIT, SnapshotState.PENDING, "", body, NOW),
     ]
 
 
+@pytest.mark.parametrize(
+    ("gated", "levels"), [(False, [Access.LIST, Access.READ]), ("auto", [Access.LIST])]
+)
+def test_learning_a_private_revision_says_that_the_caller_may_see_it(
+    gated: object, levels: list[Access]
+) -> None:
+    """Only what strangers do not get is a word about the caller."""
+    facts = learned(asking.revision_need(REPO, "main"), response(info(private=True, gated=gated)))
+    assert [fact for fact in facts if isinstance(fact, Verdict)] == [
+        Verdict(REPO, level, accepted=True, seen_at=NOW) for level in levels
+    ]
+
+
 @pytest.mark.parametrize("gated", ["auto", "manual", True])
 def test_learning_a_gated_revision_lets_nobody_read(gated: object) -> None:
-    """Seeing the list of a gated repo says nothing about its content."""
+    """Seeing the list of a gated repo says nothing about the caller, for everybody sees it."""
     facts = learned(asking.revision_need(REPO, "main"), response(info(gated=gated)))
     assert Visibility(REPO, private=False, gated=True, seen_at=NOW) in facts
-    verdicts = [fact.access for fact in facts if isinstance(fact, Verdict)]
-    assert verdicts == [Access.LIST]
+    assert not [fact for fact in facts if isinstance(fact, Verdict)]
 
 
 def test_learning_another_id_makes_an_alias() -> None:

@@ -166,8 +166,30 @@ def test_learning_frees_a_name_that_answers_for_itself_again(house: House) -> No
     """A repo made anew under an old name is nobody's alias any longer."""
     old = Repo("hub", "models/acme/old")
     house.learn(Alias(old, REPO, "id", 1.0))
-    house.learn(Visibility(old, private=False, gated=False, seen_at=2.0))
+    house.learn(Alias(old, old, "id", 2.0))
 
-    alias = house.catalog.alias(old)
+    assert house.catalog.alias(old) == Alias(old, old, "id", 0.0)
 
-    assert alias is None or alias.repo == old
+
+@pytest.mark.parametrize(
+    ("known", "told", "since"),
+    [
+        (None, "first", 0.0),
+        ("first", "first", 0.0),
+        ("first", "second", 3.0),
+        ("", "first", 0.0),
+        ("first", "", 0.0),
+    ],
+)
+def test_learning_dates_a_name_from_the_repo_that_took_it_over(
+    house: House, known: str | None, told: str, since: float
+) -> None:
+    """A name is its repo's since ever, until upstream shows another id there: then since that moment."""
+    if known is not None:
+        house.learn(Alias(REPO, REPO, known, 1.0))
+    house.learn(Alias(REPO, REPO, told, 3.0))
+
+    alias = house.catalog.alias(REPO)
+
+    assert alias is not None
+    assert alias.seen_at == since

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from mirror.errors import StoreFullError
-from mirror.store.ledger import Ledger
+from mirror.store.ledger import Ledger, Missing
 
 GIB = 1 << 30
 
@@ -72,45 +72,78 @@ def test_ledger_release_gives_everything_back_once() -> None:
 
 def test_ledger_asks_for_room_until_it_fits() -> None:
     """Eviction is asked for what is missing, as often as it gives something back."""
-    asked: list[int] = []
+    asked: list[Missing] = []
 
-    def evict(missing: int) -> int:
+    def evict(missing: Missing) -> bool:
         asked.append(missing)
         ledger.give_back(10)
-        return 10
+        return True
 
     ledger = Ledger(100, 0, 95, lambda: GIB, make_room=evict)
     ledger.reserve(20)
-    assert asked == [15, 5]
+    assert asked == [Missing(15, 0), Missing(5, 0)]
     assert (ledger.used, ledger.reserved) == (75, 20)
 
 
 def test_ledger_stops_asking_after_a_round_without_gain() -> None:
     """When everything left is pinned or open the answer is no, at once."""
-    asked: list[int] = []
+    asked: list[Missing] = []
 
-    def evict(missing: int) -> int:
+    def evict(missing: Missing) -> bool:
         asked.append(missing)
-        return 0
+        return False
 
     ledger = Ledger(100, 0, 95, lambda: GIB, make_room=evict)
     with pytest.raises(StoreFullError):
         ledger.reserve(20)
-    assert asked == [15]
+    assert asked == [Missing(15, 0)]
 
 
 def test_ledger_evicts_nothing_for_what_can_never_fit() -> None:
     """A blob larger than the quota does not empty the store before it is refused."""
-    asked: list[int] = []
+    asked: list[Missing] = []
 
-    def evict(missing: int) -> int:
+    def evict(missing: Missing) -> bool:
         asked.append(missing)
-        return 1
+        return True
 
     ledger = Ledger(100, 0, 95, lambda: GIB, make_room=evict)
     with pytest.raises(StoreFullError):
         ledger.reserve(101)
     assert asked == []
+
+
+def test_ledger_tells_which_bound_lacks_the_room() -> None:
+    """Quota and disk are told apart: what helps one may not help the other."""
+    asked: list[Missing] = []
+
+    def evict(missing: Missing) -> bool:
+        asked.append(missing)
+        return False
+
+    with pytest.raises(StoreFullError):
+        Ledger(None, 40, 30, lambda: 60, make_room=evict).reserve(25)
+    with pytest.raises(StoreFullError):
+        Ledger(50, 40, 30, lambda: 60, make_room=evict).reserve(25)
+    assert asked == [Missing(0, 5), Missing(5, 5)]
+
+
+def test_ledger_converges_to_a_lowered_quota() -> None:
+    """A quota that was lowered is reached in rounds, and a round without gain ends it."""
+    asked: list[Missing] = []
+
+    def evict(missing: Missing) -> bool:
+        asked.append(missing)
+        ledger.give_back(30 if ledger.used > 40 else 0)
+        return len(asked) < 3
+
+    ledger = Ledger(100, 0, 95, lambda: 0, make_room=evict)
+    ledger.converge()
+    assert asked == []
+    ledger.limit(30)
+    ledger.converge()
+    assert asked == [Missing(missing, 0, partly=True) for missing in (65, 35, 5)]
+    assert ledger.used == 35
 
 
 def test_ledger_keeps_its_sums_under_many_threads() -> None:

@@ -1,0 +1,165 @@
+"""The bytes an answer promises: here, coming in, or passed through; settled before its head goes out.
+
+After the head only an abort can tell of trouble, so whatever upstream has to say instead of bytes is
+waited for here, where it still can be worded.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Final
+
+from mirror.cache.asking import Asking, Voice
+from mirror.cache.facts import View
+from mirror.cache.fills import Fills
+from mirror.cache.fillwishes import wanted
+from mirror.cache.outage import Outages
+from mirror.cache.through import can_pass, pass_through
+from mirror.clock import Clock
+from mirror.errors import (
+    MirrorError,
+    OfflineError,
+    StoreError,
+    TruncatedBodyError,
+    UpstreamRefusedError,
+    UpstreamUnreachableError,
+)
+from mirror.events import Alarm, Observer
+from mirror.hubs.base import Hub
+from mirror.messages import Answer, Relay, RequestHead
+from mirror.names import Artifact, Question, Tunnel
+from mirror.upstream.contract import Asker, Stream
+
+# How long after the last file that could not be stored the mirror still calls itself degraded, in seconds.
+UNWELL_FOR: Final = 60.0
+
+
+class NoLongerOpenError(MirrorError):
+    """Upstream refused to everybody what was believed to be open to all."""
+
+
+class Bodies:
+    """Makes sure that what an answer promises can be sent.
+
+    With *offline* nothing is ever fetched.
+    """
+
+    def __init__(
+        self,
+        *,
+        fills: Fills,
+        upstream: Asker,
+        outages: Outages,
+        asking: Asking,
+        clock: Clock,
+        observe: Observer,
+        offline: bool,
+    ) -> None:
+        self._fills = fills
+        self._upstream = upstream
+        self._outages = outages
+        self._asking = asking
+        self._clock = clock
+        self._observe = observe
+        self._offline = offline
+        self._unwell_since: float | None = None
+
+    def unwell(self) -> bool:
+        """Whether a file could not be stored a moment ago."""
+        since = self._unwell_since
+        return since is not None and self._clock.monotonic() - since < UNWELL_FOR
+
+    async def provide(
+        self,
+        hub: Hub,
+        question: Question,
+        answer: Answer,
+        head: RequestHead,
+        voice: Voice,
+        view: View,
+    ) -> Answer | Relay:
+        """Return *answer* once its blobs are here or coming in, or one that passes its file through.
+
+        *voice* is without a credential where the answer is open to everyone. Raises what upstream says
+        instead of bytes, `OfflineError` when it cannot be asked, and `NoLongerOpenError` when the
+        question must be judged anew.
+        """
+        blobs = wanted(answer, head)
+        cold = [blob for blob in blobs if not self._fills.holds(blob)]
+        if not cold:
+            return replace(answer, found="hit") if blobs else answer
+        unreachable = view.offline or self._outages.down(hub.name)
+        if self._offline or (head.method == "HEAD" and unreachable):
+            raise self._lacking(question)
+        if head.method == "HEAD":
+            return replace(answer, found="miss")
+        found = "collapsed"
+        try:
+            for blob in cold:
+                sent = replace(blob, source=voice.on_its_way(blob.source))
+                if await self._fills.begin(sent, voice.credential, blobs[blob]) == "miss":
+                    found = "miss"
+        except (UpstreamUnreachableError, TruncatedBodyError) as error:
+            self._outages.failed(hub.name, error)
+            raise self._lacking(question) from error
+        except UpstreamRefusedError as error:
+            repo = None if question.repo is None else view.canonical(question.repo)
+            if repo is not None and await self._asking.refused(repo, error, voice):
+                raise NoLongerOpenError(f"{repo.name} is no longer open to everyone.") from error
+            raise
+        except StoreError as error:
+            whole = can_pass(answer)
+            if whole is None:
+                raise
+            self._cannot_store(error)
+            return await pass_through(self._upstream, hub.name, answer, whole, head, voice)
+        self._outages.answered(hub.name)
+        return replace(answer, found=found)
+
+    async def tunnel(self, hub: Hub, question: Tunnel, voice: Voice) -> Relay:
+        """Open what can only be passed on, as it comes."""
+        if self._offline:
+            raise OfflineError(
+                "modelmirror is offline, and this request can only be passed on to upstream.",
+                hint="Use a client that downloads files one by one; git needs the mirror online.",
+            )
+        stack = AsyncExitStack()
+        request = voice.on_its_way(question.request)
+        try:
+            stream = await stack.enter_async_context(
+                self._upstream.stream(hub.name, request, voice.credential)
+            )
+        except UpstreamUnreachableError as error:
+            # No outage is told from it: upstream may fail at what this caller sent.
+            msg = "This request can only be passed on to upstream, and upstream cannot be reached."
+            raise OfflineError(msg, hint="Ask again when upstream can be reached.") from error
+        kept = ("content-type", "cache-control", "www-authenticate", "expires", "pragma")
+        headers = tuple((name, stream.headers[name]) for name in kept if name in stream.headers)
+        return Relay(stream.status, headers, stream.size, _chunks(stack, stream))
+
+    def _lacking(self, question: Question) -> OfflineError:
+        state = "is offline" if self._offline else "cannot reach upstream"
+        return OfflineError(
+            f"modelmirror {state} and does not have {asked_for(question)}.",
+            hint="Fetch it once while upstream can be reached.",
+        )
+
+    def _cannot_store(self, error: StoreError) -> None:
+        """Say so once per spell: every request of it would say the same."""
+        if not self.unwell():
+            self._observe(Alarm("serving-through", f"{error} Files go through without being kept."))
+        self._unwell_since = self._clock.monotonic()
+
+
+def asked_for(question: Question) -> str:
+    """Name what a question is about, for people."""
+    where = f" of {question.repo.name}" if question.repo is not None else ""
+    if isinstance(question, Artifact):
+        return f"{question.path}{where}"
+    return f"what was asked for{where}"
+
+
+async def _chunks(stack: AsyncExitStack, stream: Stream) -> AsyncIterator[bytes]:
+    async with stack:
+        async for chunk in stream.chunks():
+            yield chunk

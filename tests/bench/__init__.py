@@ -1,0 +1,1 @@
+"""What the mirror costs, measured beside something bare: ``python -m tests.bench``."""
