@@ -65,8 +65,16 @@ serve: .venv/package ## run the mirror; more flags: make serve ARGS='--port 8091
 # ── Working on it ────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: test
-test: .venv ## every test but those of the clients; one of them: make test ARGS='-k ranges'
-	$(BIN)/python -m pytest -m 'not clients' $(ARGS)
+test: .venv ## every test but clients, faults and torture; one of them: make test ARGS='-k ranges'
+	$(BIN)/python -m pytest -m 'not clients and not torture' --ignore tests/faults $(ARGS)
+
+.PHONY: faults
+faults: .venv ## what the mirror does when things break, some minutes: make faults ARGS='-k f07'
+	$(BIN)/python -m pytest tests/faults -m 'not torture' $(ARGS)
+
+.PHONY: torture
+torture: .venv ## break it for minutes: make torture ARGS='--rounds 1000 --seed 1 --seconds 600'
+	$(BIN)/python -m pytest tests/faults -m torture -s $(ARGS)
 
 .PHONY: test-clients
 test-clients: .venv ## the mirror against real clients; one of them: make test-clients CLIENT=git

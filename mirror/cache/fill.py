@@ -231,7 +231,7 @@ class Fill:
                 free=0,
                 hint="Free some room or check the disk, then ask again.",
             )
-        except Exception as trouble:  # noqa: BLE001 -- whatever it is, callers wait for an ending
+        except BaseException as trouble:  # noqa: BLE001 -- whatever it is, callers wait for an ending
             _LOG.exception("A download failed for a reason that nobody foresaw.")
             error = StoreError(f"The download failed inside the mirror ({type(trouble).__name__}).")
         received = 0 if partial is None else partial.held

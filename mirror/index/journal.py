@@ -12,6 +12,7 @@ the same thing, but for links, where the first word stands.
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
@@ -102,7 +103,9 @@ class Journal:
                 raise _unusable(self._path, error) from error
             finally:
                 if not done:
-                    os.ftruncate(self._fd, end)
+                    # A disk that took nothing may refuse this as well; a torn end is cut at the start.
+                    with suppress(OSError):
+                        os.ftruncate(self._fd, end)
 
     def link(self, links: Sequence[tuple[Digest, Digest]]) -> None:
         """Write down which sha256 each git sha1 is of."""

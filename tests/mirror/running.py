@@ -51,6 +51,9 @@ class Running:
     origin: Upstream
     flags: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
+    """A program that becomes the mirror's, such as ``faketime``, with its arguments."""
+    program: tuple[str, ...] = ("-m", "mirror")
     url: str = ""
 
     def __enter__(self) -> Self:
@@ -70,9 +73,9 @@ class Running:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *self.before,
                     sys.executable,
-                    "-m",
-                    "mirror",
+                    *self.program,
                     "serve",
                     "--port",
                     "0",

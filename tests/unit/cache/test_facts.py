@@ -67,6 +67,16 @@ def test_view_distrusts_a_ref_from_the_future_of_an_earlier_question() -> None:
     assert view.ref(REPO, "main") is None
 
 
+@pytest.mark.parametrize(("ahead", "shown"), [(0.0, True), (5.0, True), (3600.0, False)])
+def test_view_distrusts_what_a_clock_set_back_left(ahead: float, shown: bool) -> None:  # noqa: FBT001
+    """A ref or a verdict from the future is asked again, unless a question beside this one saw it."""
+    verdict = Verdict(REPO, Access.READ, accepted=True, seen_at=NOW + ahead)
+    view = _view(_PRIVATE, Ref(REPO, "main", COMMIT, NOW + ahead), caller="alice")
+    _judged(view, "alice", verdict)
+    assert (view.ref(REPO, "main") is not None) == shown
+    assert view.admitted(REPO, Access.READ) == shown
+
+
 def test_view_shows_stale_refs_when_upstream_cannot_be_asked() -> None:
     """Offline, a ref of any age is shown, and a commit points at itself at any time."""
     ref = Ref(REPO, "main", COMMIT, NOW - 1e7)

@@ -1,0 +1,182 @@
+"""What must hold after every fault: an audit of the data folder and of the process, from outside.
+
+It shares no code with the store: a check that used the store's own reader would overlook what both get
+wrong.
+"""
+
+import hashlib
+import re
+import shutil
+import sqlite3
+import stat
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mirror.running import Running
+
+_NAME = re.compile(r"[0-9a-f]{64}\Z")
+_READ = 1 << 20
+
+# Opened on first use, once, for the life of the process; "/" is what libuv holds in reserve to close when
+# it can accept no more.
+_LASTING = re.compile(r"/(index\.sqlite3|memo/|journal\.jsonl)|\A/\Z")
+
+# Connections that the mirror keeps to upstream for the next request: 32 of its transfers and a few of
+# its metadata client.
+KEPT_CONNECTIONS = 48
+
+
+def damage(data: Path, *, names: bool = True) -> list[str]:
+    """List what is wrong in a data folder that nobody writes, reading every byte; changes nothing.
+
+    With *names* the index is held against the blobs, too.
+    """
+    root = data / "v1"
+    found: list[str] = []
+    blobs: dict[str, int] = {}
+    for path in sorted((root / "blobs").rglob("*")):
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode):
+            continue
+        where = path.relative_to(root)
+        if not stat.S_ISREG(status.st_mode):
+            found.append(f"{where} is no regular file")
+        elif not _NAME.match(path.name) or path.parent.name != path.name[:2]:
+            found.append(f"{where} is not where a blob may be")
+        elif sha256_of_file(path) != path.name:
+            found.append(f"{where} ({status.st_size} bytes) is not what its name says")
+        else:
+            blobs[path.name] = status.st_size
+    if names:
+        found += _dangling(root, blobs)
+    return found
+
+
+def sha256_of_file(path: Path) -> str:
+    """The sha256 of a file in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _dangling(root: Path, blobs: dict[str, int]) -> list[str]:
+    """Blobs that the index names and that are neither there, of that size, nor set aside."""
+    rows = _rows(root, "SELECT hex(sha256), size FROM blobs")
+    aside = {path.name for path in (root / "quarantine").iterdir()}
+    found = []
+    for name, size in rows:
+        digest = str(name).lower()
+        if digest not in blobs:
+            if digest in aside:
+                continue
+            found.append(f"the index names {digest}, which is not there")
+        elif blobs[digest] != size:
+            found.append(f"the index says {size} bytes of {digest}, which has {blobs[digest]}")
+    return found
+
+
+def _rows(root: Path, statement: str) -> list[tuple[object, ...]]:
+    """Ask a copy of the index, for reading alone may change its write-ahead log."""
+    if not (root / "index.sqlite3").exists():
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        for path in root.glob("index.sqlite3*"):
+            shutil.copy(path, folder)
+        with closing(sqlite3.connect(Path(folder) / "index.sqlite3")) as index:
+            return index.execute(statement).fetchall()
+
+
+def traces(files: Iterable[Path], secrets: Iterable[str]) -> list[str]:
+    """Which of *files* hold which of *secrets*."""
+    needles = [secret.encode() for secret in secrets]
+    found = []
+    for path in files:
+        if path.is_file() and not path.is_symlink():
+            text = path.read_bytes()
+            found += [f"{needle.decode()} stands in {path}" for needle in needles if needle in text]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """What a process has open, by kind."""
+
+    partials: int
+    deleted: int
+    blobs: int
+    clients: int
+    upstream: int
+    others: tuple[str, ...]
+
+
+def descriptors(mirror: Running) -> Descriptors:
+    """Count what the mirror's process has open."""
+    kinds: Counter[str] = Counter()
+    others: list[str] = []
+    sockets = _sockets(mirror.process.pid)
+    for path in Path(f"/proc/{mirror.process.pid}/fd").iterdir():
+        try:
+            target = str(path.readlink())
+        except FileNotFoundError:
+            continue
+        if target.startswith("socket:["):
+            port = sockets.get(int(target[8:-1]))
+            if port is None:
+                others.append("socket")
+            else:
+                kinds["clients" if port == mirror.address[1] else "upstream"] += 1
+        elif "/partial/" in target:
+            kinds["partials"] += 1
+        elif "/blobs/" in target:
+            kinds["deleted" if target.endswith(" (deleted)") else "blobs"] += 1
+        elif not _LASTING.search(target):
+            others.append(target)
+    return Descriptors(
+        partials=kinds["partials"],
+        deleted=kinds["deleted"],
+        blobs=kinds["blobs"],
+        clients=kinds["clients"],
+        upstream=kinds["upstream"],
+        others=tuple(sorted(others)),
+    )
+
+
+def _sockets(pid: int) -> dict[int, int]:
+    """The local port of each TCP connection that is no listener, by inode."""
+    found = {}
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] != "0A":  # LISTEN
+                found[int(fields[9])] = int(fields[1].rpartition(":")[2], 16)
+    return found
+
+
+def at_rest(mirror: Running, before: Descriptors, patience: float = 5.0) -> list[str]:
+    """Wait until the process is as idle as *before*; what still differs then."""
+    deadline = time.monotonic() + patience
+    while True:
+        now = descriptors(mirror)
+        fills = mirror.ask("/-/status").json()["fills"]
+        wrong = [
+            f"{count} {what}"
+            for what, count, most in (
+                ("fills under way", len(fills), 0),
+                ("partials open", now.partials, 0),
+                ("removed blobs open", now.deleted, 0),
+                ("client connections open", now.clients, 0),
+                ("connections to upstream kept", now.upstream, KEPT_CONNECTIONS),
+            )
+            if count > most
+        ]
+        wrong += (Counter(now.others) - Counter(before.others)).elements()
+        if not wrong or time.monotonic() > deadline:
+            return wrong
+        time.sleep(0.02)
