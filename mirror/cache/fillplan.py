@@ -75,8 +75,11 @@ class Plan:
         """Somebody waits for the byte at *start*, and will for those up to *end* if that is known.
 
         Rounded to pieces. A transfer that will be there within *near* bytes is waited for; one that is
-        farther off stops short of them.
+        farther off stops short of them. In a small blob everybody waits for the one GET it is: leaping
+        ahead would cut it, and what was under way on it would be asked for twice.
         """
+        if self.size <= SMALL:
+            return
         if end is None:
             last, length = self._leap
             length = min(2 * length, LEAP) if start == last and length else PIECE

@@ -275,4 +275,4 @@ class Store(RuleBasedStateMachine):
 
 
 TestStore = Store.TestCase
-TestStore.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestStore.settings = settings(max_examples=6, stateful_step_count=20, deadline=None)

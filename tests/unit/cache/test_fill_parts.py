@@ -45,7 +45,7 @@ def test_plan_of_a_whole_blob_is_one_request() -> None:
 
 def test_plan_lets_a_far_reader_jump_the_queue() -> None:
     """A transfer far away stops short of what a reader wants now; nobody asks for it twice."""
-    plan = Plan(100 * MIB, (), None)
+    plan = Plan(400 * MIB, (), None)
     first = plan.next(shared=False)
     assert first is not None
     plan.want(50 * MIB + 3, 50 * MIB + 9, near=fillplan.NEAR)
@@ -56,7 +56,18 @@ def test_plan_lets_a_far_reader_jump_the_queue() -> None:
     assert plan.leap() is None
     rest = plan.next(shared=False)
     assert rest is not None
-    assert (rest.at, rest.end) == (51 * MIB, 100 * MIB)
+    assert (rest.at, rest.end) == (51 * MIB, 400 * MIB)
+
+
+def test_plan_of_a_small_blob_stays_one_get() -> None:
+    """Readers of a far range in a blob of up to 256 MiB wait: leaping would ask bytes twice."""
+    plan = Plan(fillplan.SMALL, (), Wish(100 * MIB, 101 * MIB))
+    first = plan.next(shared=False)
+    assert first is not None
+    assert (first.at, first.end) == (0, fillplan.SMALL)
+    plan.want(200 * MIB, 201 * MIB, near=fillplan.NEAR)
+    assert first.end == fillplan.SMALL
+    assert plan.leap() is None
 
 
 def test_plan_reads_further_ahead_for_who_goes_on() -> None:
