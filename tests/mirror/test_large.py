@@ -85,19 +85,22 @@ def test_large_blob_restarts_with_what_was_synced_out_of_order(
     mirror: Running, origin: Origin
 ) -> None:
     """Parts kept over a restart are not asked for again when the whole is wanted."""
-    size = 40 * MIB
+    size = 300 * MIB
     origin.add_repo(
         "models", "acme/parts", files={"m.bin": Sparse(size, stamped=True)}, lfs=("*.bin",)
     )
     origin.fault(Fault(server="cdn", method="GET", path=".*", action="drip", rate=4e6, times=2))
     url = "/acme/parts/resolve/main/m.bin"
-    got = mirror.ask(url, headers={"Range": f"bytes={30 * MIB}-{30 * MIB + 9}"})
-    assert got.body == _stamped(30 * MIB, 30 * MIB + 10)
+    got = mirror.ask(url, headers={"Range": f"bytes={290 * MIB}-{290 * MIB + 9}"})
+    assert got.body == _stamped(290 * MIB, 290 * MIB + 10)
     assert mirror.stop() == 0
     origin.clear_log()
     origin.clear_faults()
     mirror.start()
     assert mirror.ask(url).body == _stamped(0, size)
     asked = [item.headers.get("range", "") for item in origin.seen(server="cdn", method="GET")]
-    assert asked[0] == f"bytes=0-{30 * MIB - 1}"
-    assert all(int(text.removeprefix("bytes=").split("-")[0]) > 30 * MIB for text in asked[1:])
+    assert asked[0] == f"bytes=0-{290 * MIB - 1}"
+    for text in asked:
+        # One connection or several, as fast as this machine is: what was kept is in none of them.
+        start, _, last = text.removeprefix("bytes=").partition("-")
+        assert int(start) > 290 * MIB or int(last) < 290 * MIB
