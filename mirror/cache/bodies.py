@@ -95,10 +95,17 @@ class Bodies:
             return replace(answer, found="miss")
         found = "collapsed"
         try:
-            for blob in cold:
-                sent = replace(blob, source=voice.on_its_way(blob.source))
-                if await self._fills.begin(sent, voice.credential, blobs[blob]) == "miss":
-                    found = "miss"
+            try:
+                for blob in cold:
+                    sent = replace(blob, source=voice.on_its_way(blob.source))
+                    if await self._fills.begin(sent, voice.credential, blobs[blob]) == "miss":
+                        found = "miss"
+            except StoreError as error:
+                whole = can_pass(answer)
+                if whole is None:
+                    raise
+                self._cannot_store(error)
+                return await pass_through(self._upstream, hub.name, answer, whole, head, voice)
         except (UpstreamUnreachableError, TruncatedBodyError) as error:
             self._outages.failed(hub.name, error)
             raise self._lacking(question) from error
@@ -107,12 +114,6 @@ class Bodies:
             if repo is not None and await self._asking.refused(repo, error, voice):
                 raise NoLongerOpenError(f"{repo.name} is no longer open to everyone.") from error
             raise
-        except StoreError as error:
-            whole = can_pass(answer)
-            if whole is None:
-                raise
-            self._cannot_store(error)
-            return await pass_through(self._upstream, hub.name, answer, whole, head, voice)
         self._outages.answered(hub.name)
         return replace(answer, found=found)
 

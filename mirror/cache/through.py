@@ -8,6 +8,7 @@ it passes, and its end is held back until it matches, so a wrong byte is a broke
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Final
 
 from mirror.cache.asking import Voice
 from mirror.cache.feed import WITHHELD
@@ -16,6 +17,9 @@ from mirror.errors import DigestMismatchError, TruncatedBodyError, UpstreamRefus
 from mirror.messages import Answer, BlobRef, Relay, RequestHead, Span
 from mirror.ranges import ByteRange, Unsatisfiable, parse_ranges
 from mirror.upstream.contract import Asker, Stream
+
+# What a refusal must keep for the cache to learn from it, and for clients to understand it.
+_TOLD: Final = ("x-error-code", "x-error-message")
 
 
 def can_pass(answer: Answer) -> BlobRef | None:
@@ -53,7 +57,7 @@ async def pass_through(
         raise UpstreamRefusedError(
             f"Upstream answered {stream.status} where {expected} bytes of a file were wanted.",
             status=stream.status if stream.status >= 400 else 502,
-            headers={},
+            headers={name: stream.headers[name] for name in _TOLD if name in stream.headers},
         )
     headers = [*answer.headers, ("ETag", f'"{answer.etag}"'), ("Accept-Ranges", "bytes")]
     if span is None:
