@@ -32,8 +32,10 @@ from mirror.cache.facts import Lifetimes
 from mirror.cache.fills import Fills
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
+from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
+from mirror.cache.unwell import Unwell
 from mirror.clock import Clock, SystemClock
 from mirror.config import Settings
 from mirror.events import Alarm, Event, Observer
@@ -201,15 +203,19 @@ class Mirror:
         )
         outages = Outages(client, clock, observe, look=not settings.offline)
         stack.push_async_callback(outages.close)
+        unwell = Unwell(clock, observe)
         bodies = Bodies(
             fills=fills,
             upstream=client,
             outages=outages,
             asking=asking,
-            clock=clock,
-            observe=observe,
+            unwell=unwell,
             offline=settings.offline,
         )
+        mending = Mending(
+            fills=fills, upstream=client, disk=disk, unwell=unwell, offline=settings.offline
+        )
+        stack.push_async_callback(mending.close)
         pull = PullThrough(
             hubs=hubs,
             asking=asking,
@@ -233,7 +239,8 @@ class Mirror:
             index.catalog,
             clock,
             outages=outages,
-            bodies=bodies,
+            mending=mending,
+            unwell=unwell,
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
             about={
                 "version": __version__,

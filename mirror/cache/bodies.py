@@ -7,7 +7,6 @@ waited for here, where it still can be worded.
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Final
 
 from mirror.cache.asking import Asking, Voice
 from mirror.cache.facts import View
@@ -15,7 +14,7 @@ from mirror.cache.fills import Fills
 from mirror.cache.fillwishes import wanted
 from mirror.cache.outage import Outages
 from mirror.cache.through import can_pass, pass_through
-from mirror.clock import Clock
+from mirror.cache.unwell import Unwell
 from mirror.errors import (
     MirrorError,
     OfflineError,
@@ -24,14 +23,10 @@ from mirror.errors import (
     UpstreamRefusedError,
     UpstreamUnreachableError,
 )
-from mirror.events import Alarm, Observer
 from mirror.hubs.base import Hub
 from mirror.messages import Answer, Relay, RequestHead
 from mirror.names import Artifact, Question, Tunnel
 from mirror.upstream.contract import Asker, Stream
-
-# How long after the last file that could not be stored the mirror still calls itself degraded, in seconds.
-UNWELL_FOR: Final = 60.0
 
 
 class NoLongerOpenError(MirrorError):
@@ -51,23 +46,15 @@ class Bodies:
         upstream: Asker,
         outages: Outages,
         asking: Asking,
-        clock: Clock,
-        observe: Observer,
+        unwell: Unwell,
         offline: bool,
     ) -> None:
         self._fills = fills
         self._upstream = upstream
         self._outages = outages
         self._asking = asking
-        self._clock = clock
-        self._observe = observe
+        self._unwell = unwell
         self._offline = offline
-        self._unwell_since: float | None = None
-
-    def unwell(self) -> bool:
-        """Whether a file could not be stored a moment ago."""
-        since = self._unwell_since
-        return since is not None and self._clock.monotonic() - since < UNWELL_FOR
 
     async def provide(
         self,
@@ -104,7 +91,7 @@ class Bodies:
                 whole = can_pass(answer)
                 if whole is None:
                     raise
-                self._cannot_store(error)
+                self._unwell.cannot_store(error)
                 return await pass_through(self._upstream, hub.name, answer, whole, head, voice)
         except (UpstreamUnreachableError, TruncatedBodyError) as error:
             self._outages.failed(hub.name, error)
@@ -144,12 +131,6 @@ class Bodies:
             f"modelmirror {state} and does not have {asked_for(question)}.",
             hint="Fetch it once while upstream can be reached.",
         )
-
-    def _cannot_store(self, error: StoreError) -> None:
-        """Say so once per spell: every request of it would say the same."""
-        if not self.unwell():
-            self._observe(Alarm("serving-through", f"{error} Files go through without being kept."))
-        self._unwell_since = self._clock.monotonic()
 
 
 def asked_for(question: Question) -> str:

@@ -161,6 +161,10 @@ class GrowingFeed:
             self._closed = True
             self._growth.leave(self)
 
+    def holds(self, end: int) -> bool:
+        """Whether the file has every byte before *end*."""
+        return end <= self._partial.end_at(0)
+
     def rewound(self, keep: int, error: MirrorError) -> None:
         """From byte *keep* on others will come: a reader that may have sent those before is cut."""
         if self._given > keep and self._error is None:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from mirror.credential import Credential
 from mirror.digest import Digest
+from mirror.errors import MirrorError
 from mirror.messages import Answer, BlobRef, Relay, RequestHead
 
 
@@ -58,6 +59,15 @@ class Keeper(Protocol):
 
     async def follow(self, blob: BlobRef, credential: Credential | None) -> Feed:
         """Read a blob, starting its fill if it is cold; *credential* may be borrowed for that."""
+        ...
+
+    async def resume(
+        self, blob: BlobRef, credential: Credential | None, broken: Feed, error: MirrorError
+    ) -> Feed:
+        """Another feed in place of *broken*, whose `more` raised *error*.
+
+        Raises *error* where there is none: then the response must be cut. *broken* stays the caller's.
+        """
         ...
 
     def touch(self, digest: Digest) -> None:

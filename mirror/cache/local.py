@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from mirror.cache.bodies import Bodies
 from mirror.cache.fills import Fills
 from mirror.cache.keeper import Feed
+from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
+from mirror.cache.unwell import Unwell
 from mirror.clock import Clock
 from mirror.credential import Credential
 from mirror.digest import Digest
+from mirror.errors import MirrorError
 from mirror.index.protocol import Index
 from mirror.messages import Answer, BlobRef, Relay, RequestHead
 from mirror.names import Repo
@@ -35,7 +37,8 @@ class LocalKeeper:
         clock: Clock,
         *,
         outages: Outages,
-        bodies: Bodies,
+        mending: Mending,
+        unwell: Unwell,
         room: Callable[[], Mapping[str, int | None]],
         about: Mapping[str, object],
     ) -> None:
@@ -44,7 +47,8 @@ class LocalKeeper:
         self._catalog = catalog
         self._clock = clock
         self._outages = outages
-        self._bodies = bodies
+        self._mending = mending
+        self._unwell = unwell
         self._room = room
         self._about = about
         self._began = clock.monotonic()
@@ -56,7 +60,13 @@ class LocalKeeper:
 
     async def follow(self, blob: BlobRef, credential: Credential | None) -> Feed:
         """Read a blob, starting its fill if it is cold."""
-        return await self._fills.follow(blob, credential)
+        return await self._mending.follow(blob, credential)
+
+    async def resume(
+        self, blob: BlobRef, credential: Credential | None, broken: Feed, error: MirrorError
+    ) -> Feed:
+        """Another feed in place of one that this machine broke."""
+        return await self._mending.resume(blob, credential, broken, error)
 
     def touch(self, digest: Digest) -> None:
         """Note that a blob was wanted just now."""
@@ -109,7 +119,7 @@ class LocalKeeper:
     def _state(self) -> str:
         if self._about["offline"]:
             return "offline"
-        return "degraded" if self._outages.any_down() or self._bodies.unwell() else "online"
+        return "degraded" if self._outages.any_down() or self._unwell else "online"
 
     def _public(self, blob: BlobRef) -> bool:
         seen = self._catalog.visibility(Repo(blob.hub, blob.repo))

@@ -37,7 +37,7 @@ async def send_copied(
         while offset < part.end:
             limit = min(part.end, feed.ready(offset, whole=feeds.whole))
             if limit <= offset:
-                await feed.more(offset, whole=feeds.whole)
+                feed = await feeds.more(part.blob, offset)
                 continue
             data = os.pread(feed.fileno(), min(CHUNK, limit - offset), offset)
             if not data:

@@ -12,10 +12,14 @@ from typing import Final, TypeAlias
 from mirror.cache.keeper import Feed, Keeper
 from mirror.credential import Credential
 from mirror.digest import Digest
+from mirror.errors import MirrorError
 from mirror.messages import BlobRef, Segment
 
 # Spans this close to each other are one run for the look-ahead: the disk would read across anyway.
 _GAP: Final = 1 << 20
+
+# Feeds of one response that the disk may fail before it is cut: one that fails again and again is left.
+MAX_BROKEN: Final = 4
 
 
 @dataclass(slots=True)
@@ -84,12 +88,13 @@ def plan(segments: Sequence[Segment]) -> list[Part]:
 class Feeds:
     """The open feeds of one response; close it whatever happens."""
 
-    __slots__ = ("_credential", "_keeper", "_open", "whole")
+    __slots__ = ("_broken", "_credential", "_keeper", "_open", "whole")
 
     def __init__(self, keeper: Keeper, credential: Credential | None, *, whole: bool) -> None:
         self._keeper = keeper
         self._credential = credential
         self._open: dict[Digest, Feed] = {}
+        self._broken: list[Feed] = []
         self.whole = whole
 
     def get(self, blob: BlobRef) -> Feed | None:
@@ -107,8 +112,27 @@ class Feeds:
         """Wait until the first byte of *stretch* may leave: what fails before can still be worded."""
         feed = await self.follow(stretch.blob)
         if feed.ready(stretch.start, whole=self.whole) <= stretch.start:
-            await feed.more(stretch.start, whole=self.whole)
+            feed = await self.more(stretch.blob, stretch.start)
         return feed
+
+    async def more(self, blob: BlobRef, offset: int) -> Feed:
+        """Wait until the byte at *offset* of an open blob may leave; returns the feed that has it.
+
+        It is another one than before when the disk failed the old one, which stays open: what was ready
+        may still be on its way out. Raises `MirrorError` when the byte will never come.
+        """
+        while True:
+            feed = self._open[blob.digest]
+            try:
+                await feed.more(offset, whole=self.whole)
+            except MirrorError as error:
+                if len(self._broken) >= MAX_BROKEN:
+                    raise
+                other = await self._keeper.resume(blob, self._credential, feed, error)
+                self._broken.append(feed)
+                self._open[blob.digest] = other
+            else:
+                return feed
 
     def release(self, blob: BlobRef) -> None:
         """Close the feed of a blob that is not wanted again."""
@@ -120,3 +144,5 @@ class Feeds:
         """Close every feed."""
         while self._open:
             self._open.popitem()[1].close()
+        while self._broken:
+            self._broken.pop().close()

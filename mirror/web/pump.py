@@ -230,7 +230,7 @@ class _Pump:
             if feed is None:
                 await self._feeds.until_ready(stretch)
             else:
-                await feed.more(offset, whole=self._feeds.whole)
+                await self._feeds.more(stretch.blob, offset)
             self._wish = None
             if self.state is _State.STARVED:
                 self.state = _State.GOING
@@ -311,12 +311,12 @@ class _Pump:
     def _send_stretch(self, part: Stretch, allowance: int) -> int:
         offset = self._offset
         feed = self._file
-        if feed is None:
+        if feed is None or offset not in self._window:
+            # The feed may have been replaced: what its window held had to go out first.
             feed = self._file = self._feeds.get(part.blob)
             if feed is None:
                 self._starve(part)
                 return 0
-        if offset not in self._window:
             self._window = range(offset, feed.ready(offset, whole=self._feeds.whole))
             if not self._window:
                 self._starve(part)

@@ -18,8 +18,10 @@ from mirror.cache.fills import Fills
 from mirror.cache.keeper import Feed, Keeper
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
+from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
+from mirror.cache.unwell import Unwell
 from mirror.clock import SystemClock
 from mirror.errors import DigestMismatchError, MirrorError
 from mirror.index.journal import Journal
@@ -78,15 +80,16 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
         )
         outages = Outages(upstream, clock, lambda _: None, look=False)
         asking = Asking(upstream=upstream, catalog=index, learning=learning, clock=clock, limits={})
+        unwell = Unwell(clock, lambda _: None)
         bodies = Bodies(
             fills=fills,
             upstream=upstream,
             outages=outages,
             asking=asking,
-            clock=clock,
-            observe=lambda _: None,
+            unwell=unwell,
             offline=False,
         )
+        mending = Mending(fills=fills, upstream=upstream, disk=disk, unwell=unwell, offline=False)
         pull = PullThrough(
             hubs=[PlainHub({"/good": GOOD, "/bad": BAD})],
             asking=asking,
@@ -101,9 +104,18 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
         )
         about = {"version": "0", "upstreams": {"plain": ["https://x"]}, "offline": False}
         yield LocalKeeper(
-            pull, fills, index, clock, outages=outages, bodies=bodies, room=dict, about=about
+            pull,
+            fills,
+            index,
+            clock,
+            outages=outages,
+            mending=mending,
+            unwell=unwell,
+            room=dict,
+            about=about,
         )
         await pull.close()
+        await mending.close()
         await fills.close()
     store.close()
     memo.close()

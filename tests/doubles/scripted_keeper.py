@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+from mirror.cache.keeper import Feed
 from mirror.credential import Credential
 from mirror.digest import Digest, sha256_of
 from mirror.errors import MirrorError
@@ -145,6 +146,7 @@ class ScriptedKeeper:
         self.touched: list[Digest] = []
         self.credentials: list[Credential | None] = []
         self.refuse_follow: Exception | None = None
+        self.mends: list[ScriptedBlob] = []
         self.state: Mapping[str, object] = {
             "version": "0.0.0",
             "state": "online",
@@ -183,6 +185,19 @@ class ScriptedKeeper:
         if self.refuse_follow is not None:
             raise self.refuse_follow
         return ScriptedFeed(self.blobs[blob.digest])
+
+    async def resume(
+        self,
+        blob: BlobRef,  # noqa: ARG002 -- the script says what comes next
+        credential: Credential | None,
+        broken: Feed,  # noqa: ARG002
+        error: MirrorError,
+    ) -> ScriptedFeed:
+        """Go on with the next of *mends* where there is one."""
+        self.credentials.append(credential)
+        if not self.mends:
+            raise error
+        return ScriptedFeed(self.mends.pop(0))
 
     def touch(self, digest: Digest) -> None:
         """Remember what was wanted."""

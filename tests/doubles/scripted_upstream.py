@@ -4,6 +4,7 @@ It stands in for the asynchronous client and for the transfers at once. Answers 
 `mirror.upstream.verdicts`, and ``tests/conformance/test_upstream.py`` holds it to the real ones' promises.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -102,6 +103,10 @@ class ScriptedUpstream:
         """Open the scripted answer."""
         self.asked.append(Question(hub, request, credential))
         answer = self._answer(request.target)
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", dict(request.headers).get("Range", ""))
+        if answer.ranges and asked is not None:
+            start, last = int(asked[1]), int(asked[2])
+            answer = _part(answer, Wanted(start, last + 1, len(answer.body), None))
         check_available(answer.status, _headers(answer), HOST, self._clock)
         yield _Stream(answer)
 

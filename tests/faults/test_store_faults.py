@@ -47,10 +47,6 @@ def test_f24_the_disk_is_full(tmp_path: Path) -> None:
         assert site.blobs() == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a fill whose disk fills up cuts its readers instead of serving them through",
-)
 def test_f24_the_disk_fills_up_in_the_middle(tmp_path: Path) -> None:
     """Somebody else takes the room of a running fill: its clients get the whole file all the same."""
     with on_a_disk_of(24 * MIB, tmp_path) as site:
@@ -165,10 +161,7 @@ def test_f26_the_disk_fails_to_write(site: Site, call: str, error: str) -> None:
     assert site.get().clean(CONTENT)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a fill that cannot be written or published cuts or refuses its clients",
-)
+@pytest.mark.xfail(strict=True, reason="what was learned and cannot be written refuses its callers")
 @pytest.mark.parametrize("call", ["fsync,fdatasync", "pwrite64", "rename,renameat,renameat2"])
 def test_f26_clients_do_not_notice_a_disk_that_fails_to_write(site: Site, call: str) -> None:
     """A file that cannot be written is served through: every client gets it whole."""
@@ -278,10 +271,6 @@ def test_f28_a_stored_bit_flips(site: Site) -> None:
     assert site.metric("modelmirror_alarms_total", "corrupt") >= 10
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the response that meets rot is cut; it does not go on from bytes fetched again",
-)
 def test_f28_a_stored_bit_flips_under_a_reader(site: Site) -> None:
     """The response that meets the rot goes on from good bytes while upstream has them."""
     site.add(CONTENT)
