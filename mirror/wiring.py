@@ -18,6 +18,7 @@ The life of a request, in the order the parts are composed below:
 Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 """
 
+import asyncio
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,7 @@ from mirror.clock import LOOK_EVERY, Clock, SystemClock
 from mirror.config import Settings
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
+from mirror.index.grants import Grants
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
 from mirror.store.layout import Layout
@@ -49,6 +51,7 @@ from mirror.telemetry import Telemetry
 from mirror.upkeep.evict import Evictor
 from mirror.upkeep.house import House
 from mirror.upkeep.known import Known
+from mirror.upkeep.orders import Orders
 from mirror.upkeep.pins import pinned
 from mirror.upkeep.running import boot_id
 from mirror.upkeep.scrub import Scrub
@@ -59,6 +62,7 @@ from mirror.upstream.contract import Timeouts
 from mirror.upstream.policy import Policy
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
+from mirror.web.control import Control
 from mirror.web.serve import Door
 
 # Threads for reads that may block, for publishing and for records: beyond this the disk is the limit.
@@ -152,12 +156,9 @@ class Mirror:
             store, partials, index.catalog, lambda: pinned(index.journal, index.catalog), observe
         )
 
+        grants = Grants(index.journal)
+
         # The way out.
-        hubs = registry.hubs(
-            secret=secret,
-            tree_limit=settings.huggingface_tree_limit,
-            ref_lifetime=settings.huggingface_ref_lifetime,
-        )
         upstreams = {"huggingface": settings.huggingface_upstreams}
         policy = Policy(upstreams, settings.upstream_hosts, settings.upstream_redirect_hosts)
         addresses = Addresses(policy.named, clock)
@@ -173,7 +174,6 @@ class Mirror:
         stack.callback(transfers.close)
 
         # The engine.
-        workers = _pool(stack, settings.upstream_connections, "fill")
         disk = _pool(stack, DISK_THREADS, "disk")
         fills = Fills(
             store=store,
@@ -183,7 +183,7 @@ class Mirror:
             fetcher=transfers,
             clock=clock,
             observe=observe,
-            workers=workers,
+            workers=_pool(stack, settings.upstream_connections, "fill"),
             disk=disk,
             strict=settings.strict,
         )
@@ -217,7 +217,11 @@ class Mirror:
         )
         stack.push_async_callback(mending.close)
         pull = PullThrough(
-            hubs=hubs,
+            hubs=registry.hubs(
+                secret=secret,
+                tree_limit=settings.huggingface_tree_limit,
+                ref_lifetime=settings.huggingface_ref_lifetime,
+            ),
             asking=asking,
             bodies=bodies,
             catalog=index.catalog,
@@ -231,6 +235,7 @@ class Mirror:
             secret=secret,
             offline=settings.offline,
             outages=outages,
+            granted=grants.admits,
         )
         stack.push_async_callback(pull.close)
         keeper = LocalKeeper(
@@ -251,7 +256,8 @@ class Mirror:
         stack.callback(keeper.write_touches)
         stack.enter_context(_house(settings, layout, ledger, store, partials, clock, observe))
 
-        # The door, opened last and closed first.
+        # The operator's door, and everybody's, opened last and closed first.
+        await _control(stack, layout, Orders(grants))
         self._door = Door(
             keeper,
             host=settings.host,
@@ -266,6 +272,22 @@ class Mirror:
         )
         self.url = await self._door.start()
         stack.push_async_callback(self._door.stop)
+
+
+async def _control(stack: AsyncExitStack, layout: Layout, orders: Orders) -> None:
+    """Take orders of the command line; a folder that has no sockets is served all the same."""
+    control = Control(
+        layout.control, lambda name, said: asyncio.to_thread(orders.carry_out, name, said)
+    )
+    stack.push_async_callback(control.stop)
+    try:
+        await control.start()
+    except OSError as error:
+        _LOG.warning(
+            "No orders are taken: %s cannot be listened on (%s). Stop the server to give some.",
+            layout.control,
+            error,
+        )
 
 
 def _house(
