@@ -78,10 +78,6 @@ def _fill_up(disk: Path) -> None:
                 assert error.errno == errno.ENOSPC  # noqa: PT017  the end of the loop, not the test
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a hit whose branch is due for renewal is refused with 507 when the index cannot be written",
-)
 def test_f25_there_is_no_room_for_the_index(tmp_path: Path) -> None:
     """With not a byte free every hit is served, again and again, and the mirror lives."""
     with on_a_disk_of(24 * MIB, tmp_path, huggingface_ref_lifetime="0s") as site:
@@ -161,7 +157,6 @@ def test_f26_the_disk_fails_to_write(site: Site, call: str, error: str) -> None:
     assert site.get().clean(CONTENT)
 
 
-@pytest.mark.xfail(strict=True, reason="what was learned and cannot be written refuses its callers")
 @pytest.mark.parametrize("call", ["fsync,fdatasync", "pwrite64", "rename,renameat,renameat2"])
 def test_f26_clients_do_not_notice_a_disk_that_fails_to_write(site: Site, call: str) -> None:
     """A file that cannot be written is served through: every client gets it whole."""
