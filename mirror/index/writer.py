@@ -101,7 +101,7 @@ class Writer:
         going_on = True
         while going_on:
             batch, going_on = self._next()
-            if batch or self._held.something:
+            if batch or self.trouble:
                 self._write(batch, patient=going_on)
         self._before()
         self._connection.close()
@@ -111,7 +111,7 @@ class Writer:
         """What waits, and whether more may come; comes back without anything to try the disk again."""
         batch: list[_Job] = []
         try:
-            wait = max(0.0, self._retry_at - time.monotonic()) if self._held.something else None
+            wait = max(0.0, self._retry_at - time.monotonic()) if self.trouble else None
             job = self._queue.get(timeout=wait)
             while job is not None:
                 batch.append(job)
@@ -125,7 +125,7 @@ class Writer:
     def _write(self, batch: list[_Job], *, patient: bool) -> None:
         """Write what is held and *batch*; with *patient* not before the disk is due for another try."""
         must = not patient or any(job.hold is None for job in batch)
-        if self._held.something and not must and time.monotonic() < self._retry_at:
+        if self.trouble and not must and time.monotonic() < self._retry_at:
             self._hold(batch)
             return
         failures: dict[int, Exception] = {}
@@ -157,7 +157,7 @@ class Writer:
 
     def _try_the_disk(self) -> None:
         """See whether it takes anything at all, before a great deal is written in vain."""
-        if self._held.something:
+        if self.trouble:
             self._connection.execute("BEGIN IMMEDIATE")
             number = self._tally.count(self._connection)
             self._connection.execute("COMMIT")

@@ -16,11 +16,12 @@ import pytest
 
 from tests.faults.clients import digest, download, together
 from tests.faults.disks import NotPermittedError, rot, small_disk
-from tests.faults.site import MIB, Site, noise, wait_for, while_running
+from tests.faults.site import ALICE, MIB, Site, noise, wait_for, while_running
 from tests.faults.site import site as site_in
 from tests.origin import Fault
 
 CONTENT = noise(3 * MIB + 17)
+_INDEX_HELD = "The index cannot be written: what is learned is held in memory."
 
 
 @contextmanager
@@ -89,9 +90,43 @@ def test_f25_there_is_no_room_for_the_index(tmp_path: Path) -> None:
         results = [site.get() for _ in range(10)]
 
         assert [one.clean(CONTENT) for one in results] == [True] * 10
+        status = site.mirror.ask("/-/status").json()
+        assert status["state"] == "degraded"
+        assert _INDEX_HELD in status["reasons"]
         (site.mirror.data.parent / "filler").unlink()
+        wait_for(lambda: _INDEX_HELD not in site.mirror.ask("/-/status").json()["reasons"], 20)
         site.add(noise(MIB), "acme/other")
         assert site.get("acme/other").status == 200
+
+
+def test_f25_a_refusal_holds_though_it_cannot_be_written(tmp_path: Path) -> None:
+    """Who was refused while the disk was full stays refused: in an outage, and after a restart."""
+    with on_a_disk_of(24 * MIB, tmp_path) as site:
+        private = site.origin.add_repo(
+            "models", "acme/private", files={"a.txt": b"secret"}, private=True, readers=(ALICE,)
+        )
+        closing = site.origin.add_repo("models", "acme/closing", files={"a.txt": b"open so far"})
+        alice = {"Authorization": f"Bearer {ALICE}"}
+        assert site.get("acme/private", "a.txt", headers=alice).body == b"secret"
+        assert site.get("acme/closing", "a.txt").body == b"open so far"
+        site.mirror.stop()
+        site.restart({"MODELMIRROR_HUGGINGFACE_REF_LIFETIME": "0s"})
+        _fill_up(site.mirror.data.parent)
+        site.origin.revoke(ALICE, private)
+        site.origin.set_access(closing, private=True)
+
+        def told() -> list[int]:
+            one = site.get("acme/private", "a.txt", headers=alice)
+            return [one.status, site.get("acme/closing", "a.txt").status]
+
+        assert all(status in {401, 403, 404} for status in told())
+        site.origin.stop()
+        assert all(status in {401, 403, 501} for status in told())
+        assert _INDEX_HELD in site.mirror.ask("/-/status").json()["reasons"]
+        (site.mirror.data.parent / "filler").unlink()
+        wait_for(lambda: _INDEX_HELD not in site.mirror.ask("/-/status").json()["reasons"], 20)
+        site.restart()
+        assert all(status in {401, 403, 501} for status in told())
 
 
 def test_f25_there_is_no_room_at_all(tmp_path: Path) -> None:
