@@ -102,12 +102,8 @@ class Held:
 
         Raises `StoreFullError` where they do not fit, `OverflowError` for a size that no file has.
         """
-        if any(
-            entry.size > _LARGEST
-            for fact in facts
-            if isinstance(fact, Entries)
-            for entry in fact.entries
-        ):
+        pages = [fact.entries for fact in facts if isinstance(fact, Entries)]
+        if any(entry.size > _LARGEST for page in pages for entry in page):
             raise OverflowError("a size beyond any file")
         with self.lock:
             self._make_room(sum(_cost(fact) for fact in facts))
