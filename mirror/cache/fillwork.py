@@ -193,8 +193,18 @@ class Work:
                 if found is None:
                     return None
                 claim = found
+                if self._blind() and not self._active:
+                    self._plan.release(claim)
+                    self._anew, claim = True, self._plan.all()
             self._active += 1
             return claim
+
+    def _blind(self) -> bool:
+        """Whether what is here cannot be gone on from: nothing strong says which version it is of.
+
+        The digest would tell in the end, but readers of a part of the blob cannot wait for that.
+        """
+        return self._partial is not None and not self._partial.validator and self._partial.held > 0
 
     # ── those who join ─────────────────────────────────────────────────────────────────────────
 
@@ -295,6 +305,8 @@ class Work:
         with self._changed:
             if anew or partial.validator is None:
                 partial.validator = head.validator
+            # Without a strong validator nothing is put together from several answers.
+            self._ranged = self._ranged and partial.validator is not None
             self._host = head.host
         self._report.begun()
 
