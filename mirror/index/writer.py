@@ -91,10 +91,10 @@ class Writer:
                 if failure is not None:
                     failures[number] = failure
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            with suppress(sqlite3.Error):
+        except Exception as error:  # noqa: BLE001 -- a thread that ends leaves everybody waiting
+            with suppress(sqlite3.Error, MemoryError):
                 self._connection.rollback()
-            lost = self._wording(error)
+            lost = self._wording(error) if isinstance(error, sqlite3.Error) else error
             failures = {number: failures.get(number, lost) for number in range(len(batch))}
         for number, (_, future) in enumerate(batch):
             if number in failures:

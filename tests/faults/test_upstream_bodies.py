@@ -35,10 +35,6 @@ def test_f01_upstream_closes_in_the_middle(site: Site) -> None:
     _resumed(site, CONTENT)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a fill is given up after three connections, even while each brings it further",
-)
 def test_f01_upstream_closes_three_times(site: Site) -> None:
     """Sixty-four clients get the whole file over three closed connections."""
     site.add(CONTENT)
@@ -237,10 +233,6 @@ def test_f10_the_file_is_replaced_in_the_middle(site: Site) -> None:
     assert site.get().clean(other)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="without a strong ETag the rest is asked by Range without If-Range",
-)
 def test_f11_upstream_has_no_strong_validator(site: Site) -> None:
     """Without a strong ETag nothing is resumed blindly: no range without If-Range, and no mix."""
     site.add(CONTENT)
