@@ -37,7 +37,7 @@ from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
 from mirror.cache.unwell import Unwell
-from mirror.clock import Clock, SystemClock
+from mirror.clock import LOOK_EVERY, Clock, SystemClock
 from mirror.config import Settings
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
@@ -314,10 +314,15 @@ def _house(
         ledger.converge()
         return ROOM_EVERY
 
+    def keep_time() -> float:
+        clock.wall()  # it tells a clock that was set from one that jumps by looking often
+        return LOOK_EVERY
+
+    jobs = [keep_room, keep_time, sweep.step]
     if settings.scrub_period is None:
-        return House([keep_room, sweep.step], clock, observe)
+        return House(jobs, clock, observe)
     scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
-    return House([keep_room, sweep.step, scrub.step], clock, observe, ending=scrub.save)
+    return House([*jobs, scrub.step], clock, observe, ending=scrub.save)
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:
