@@ -6,6 +6,7 @@ if it must be, so that no other run finds a leftover. Where mounting is not perm
 """
 
 import ctypes
+import functools
 import os
 import shutil
 import subprocess
@@ -38,8 +39,12 @@ def _need(*programs: str) -> None:
         raise NotPermittedError(f"not installed: {', '.join(missing)}")
 
 
+@functools.cache
 def _hide_mounts() -> None:
-    """Mount for this process and its children only: whatever ends them ends their mounts with them."""
+    """Mount for this process and its children only: whatever ends them ends their mounts with them.
+
+    Once: a child that is already there would not see what is mounted after the next time.
+    """
     if ctypes.CDLL(None, use_errno=True).unshare(_NEW_MOUNTS) != 0:
         raise NotPermittedError("this process may not have mounts of its own")
     _run("mount", "--make-rprivate", "/")
@@ -71,10 +76,15 @@ def small_disk(folder: Path, size: int) -> Iterator[Path]:
         yield folder
 
 
+# Which file system is on the disk, and what a copy of it needs to be mounted beside it.
+_MAKE = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q")}
+_TWIN = {"ext4": "loop", "xfs": "loop,nouuid"}
+
+
 @contextmanager
-def ext4_on_xfs(folder: Path, size: int) -> Iterator["PowerCuts"]:
-    """An ext4 in an image on an XFS that can clone files, to take the power from."""
-    _need("mkfs.xfs", "mkfs.ext4", "cp")
+def on_xfs(folder: Path, size: int, kind: str) -> Iterator["PowerCuts"]:
+    """A disk with a file system of *kind* in an image on an XFS that can clone files, to cut its power."""
+    _need("mkfs.xfs", _MAKE[kind][0], "cp")
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         # Three images of the inner disk at most, and what XFS takes for itself.
@@ -82,26 +92,32 @@ def ext4_on_xfs(folder: Path, size: int) -> Iterator["PowerCuts"]:
         _run("mkfs.xfs", "-q", "-m", "reflink=1", str(outer))
         shelf = stack.enter_context(mounted(str(outer), folder / "outer", "-o", "loop"))
         inner = _image(shelf / "inner.img", size)
-        _run("mkfs.ext4", "-q", "-F", str(inner))
+        _run(*_MAKE[kind], str(inner))
         disk = stack.enter_context(mounted(str(inner), folder / "disk", "-o", "loop"))
-        yield PowerCuts(folder, inner, disk)
+        yield PowerCuts(folder, inner, disk, kind)
 
 
 class PowerCuts:
     """A disk, *disk*, in an *image*, and what is on it had the power gone away just now."""
 
-    def __init__(self, folder: Path, image: Path, disk: Path) -> None:
+    def __init__(self, folder: Path, image: Path, disk: Path, kind: str) -> None:
         self._folder = folder
         self._image = image
+        self._kind = kind
         self.disk = disk
 
     @contextmanager
     def after(self) -> Iterator[Path]:
-        """The disk as the next boot finds it: what was not written out is gone, the journal replayed."""
+        """The disk as the next boot finds it: what was not written out is gone, the journal replayed.
+
+        The clone is of one moment, for XFS holds off writers meanwhile. What the file system handed to
+        the device counts as written, in the order in which it came: a device that loses what it said was
+        flushed is not played here.
+        """
         copy = self._image.with_name("crash.img")
         _run("cp", "--reflink=always", str(self._image), str(copy))
         try:
-            with mounted(str(copy), self._folder / "after", "-o", "loop") as disk:
+            with mounted(str(copy), self._folder / "after", "-o", _TWIN[self._kind]) as disk:
                 yield disk
         finally:
             copy.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
@@ -74,6 +75,17 @@ class Nursery:
         finally:
             os.close(start)
         return Forked(pid, os.fdopen(end))
+
+    def verify(self, data: Path, *flags: str) -> str:
+        """The result of ``modelmirror verify``; all that it says where it came to none."""
+        with Path(os.devnull).open("wb") as log:
+            checking = self.fork(["verify", "--json", *flags, str(data)], os.environ, log)
+        assert checking.stdout is not None
+        with checking.stdout as said:
+            text = said.read()
+        events = [json.loads(line) for line in text.splitlines()]
+        results = [event["result"] for event in events if event["event"] == "end"]
+        return results[0] if results == ["fine"] else text
 
 
 class Forked:

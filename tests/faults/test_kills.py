@@ -4,8 +4,6 @@ import itertools
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -21,7 +19,6 @@ from tests.faults.conftest import Torture
 from tests.faults.crowd import Published, crowd, fetch, publish
 from tests.faults.nursery import Child, Nursery
 from tests.faults.site import MIB
-from tests.house import checkout
 from tests.origin import Origin
 
 # A mirror waits while the origin and the clients work, and the other way round: two keep two cores busy.
@@ -99,7 +96,7 @@ class Lane:
                 mirror.stop(signal.SIGKILL)
         told = f"seed {self._shared.seed}, at the end of a store"
         assert damage(mirror.data) == [], told
-        assert _verified(mirror.data) == 0, told
+        assert self._nursery.verify(mirror.data, "--data") == "fine", told
         shutil.rmtree(self._folder)
 
     def _round(
@@ -159,12 +156,6 @@ def _all_are_hits(mirror: Child, origin: Origin, known: list[Published]) -> None
     for repo in known:
         for path, content in repo.files.items():
             assert fetch(mirror.url, repo, path).clean(content), f"{repo.name}/{path}"
-
-
-def _verified(data: Path) -> int:
-    """What the mirror's own check says."""
-    command = (sys.executable, "-m", "mirror", "verify", "--data", str(data))
-    return subprocess.run(command, cwd=checkout.ROOT, capture_output=True, check=False).returncode
 
 
 def _kill_again_and_again(folder: Path, torture: Torture, lanes: int) -> None:

@@ -19,7 +19,7 @@ import pytest
 from tests.faults.audit import damage, sha256_of_file
 from tests.faults.clients import Download, digest, download, together
 from tests.faults.conftest import Torture
-from tests.faults.disks import NotPermittedError, ext4_on_xfs, failing_disk, rot, small_disk
+from tests.faults.disks import NotPermittedError, failing_disk, rot, small_disk
 from tests.faults.site import MIB, Site, noise, wait_for, while_running
 from tests.faults.site import site as site_in
 from tests.house import checkout
@@ -69,110 +69,6 @@ def _wrong(results: list[Download], files: dict[str, bytes]) -> list[str]:
     return [
         one.sha256 for one in results if one.whole and one.status == 200 and one.sha256 not in right
     ]
-
-
-def test_f21_killed_at_any_time(tmp_path: Path, torture: Torture) -> None:
-    """SIGKILL under eight cold clients: the store verifies, a restart serves, and all is right."""
-    with Origin() as origin:
-        mirror = Running(tmp_path / "data", origin)
-        mirror.start()
-        known: dict[str, dict[str, bytes]] = {}
-        try:
-            for number in torture.rounds():
-                name = f"acme/round-{number}"
-                known[name] = files = _publish(origin, name, number)
-                delay = torture.chance.uniform(0, 0.4)
-                with _eight_meanwhile(mirror, name, files, 5) as results:
-                    time.sleep(delay)
-                    mirror.stop(signal.SIGKILL)
-                told = f"seed {torture.seed}, round {number}, killed after {delay:.3f} s"
-                assert damage(mirror.data) == [], told
-                assert _wrong(results, files) == [], told
-                mirror.start()
-                for path, content in files.items():
-                    assert _fetch(mirror, name, path).clean(content), f"{told}: {path}"
-                if number % 10 == 9:
-                    _old_ones_are_hits(mirror, origin, known, told)
-                    mirror.stop(signal.SIGKILL)
-                    shutil.rmtree(mirror.data)
-                    known.clear()
-                    mirror.start()
-        finally:
-            if mirror.process.poll() is None:
-                mirror.stop(signal.SIGKILL)
-
-
-def _old_ones_are_hits(
-    mirror: Running, origin: Origin, known: dict[str, dict[str, bytes]], told: str
-) -> None:
-    """Everything of earlier rounds is served with upstream gone."""
-    mirror.settle()
-    origin.stop()
-    for name, files in known.items():
-        for path, content in files.items():
-            assert _fetch(mirror, name, path).clean(content), f"{told}: {name}/{path}"
-    origin.start()
-
-
-def test_f22_the_power_goes(tmp_path: Path, torture: Torture) -> None:
-    """The disk as a power cut leaves it, at any time: every name has its bytes, and all is served."""
-    try:
-        _power_cuts(tmp_path, torture)
-    except NotPermittedError as error:
-        pytest.skip(str(error))
-
-
-def _power_cuts(folder: Path, torture: Torture) -> None:
-    with ext4_on_xfs(folder / "power", 192 * MIB) as power, Origin() as origin:
-        seen_blobs = 0
-        mirror = Running(power.disk / "data", origin)
-        mirror.start()
-        known: dict[str, dict[str, bytes]] = {}
-        served: dict[str, set[str]] = {}
-        try:
-            for number in torture.rounds():
-                if number % 6 == 0:
-                    mirror.stop(signal.SIGKILL)
-                    shutil.rmtree(power.disk / "data")
-                    known.clear()
-                    served.clear()
-                    mirror.start()
-                name = f"acme/power-{number}"
-                known[name] = files = _publish(origin, name, number)
-                delay = torture.chance.uniform(0, 0.4)
-                told = f"seed {torture.seed}, round {number}, after {delay:.3f} s"
-                with _eight_meanwhile(mirror, name, files, 20) as results:
-                    time.sleep(delay)
-                    with power.after() as disk:
-                        after = disk / "data"
-                        assert damage(after) == [], told
-                        blobs = (after / "v1" / "blobs").rglob("*")
-                        seen_blobs += sum(path.is_file() for path in blobs)
-                        if number % 6 == 5:
-                            _served_after(after, origin, served, known, told)
-                assert _wrong(results, files) == [], told
-                mirror.settle()
-                served[name] = set(files)
-        finally:
-            mirror.stop(signal.SIGKILL)
-        print(f"{seen_blobs} blobs found after power cuts, all intact")  # noqa: T201
-
-
-def _served_after(
-    data: Path,
-    origin: Origin,
-    served: dict[str, set[str]],
-    known: dict[str, dict[str, bytes]],
-    told: str,
-) -> None:
-    """A mirror on what is left of the disk has every file that was stored well before."""
-    with Running(data, origin) as later:
-        origin.clear_log()
-        for name, paths in served.items():
-            for path in paths:
-                got = _fetch(later, name, path)
-                assert got.clean(known[name][path]), f"{told}: {name}/{path}"
-        assert [seen.path for seen in origin.seen(server="cdn", method="GET")] == [], told
 
 
 def test_f23_killed_at_every_system_call(tmp_path: Path, torture: Torture) -> None:
