@@ -6,9 +6,11 @@ if it must be, so that no other run finds a leftover. Where mounting is not perm
 """
 
 import ctypes
+import fcntl
 import functools
 import os
 import shutil
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -124,6 +126,40 @@ class PowerCuts:
 
 
 @contextmanager
+def rotting_disk(folder: Path, size: int) -> Iterator["Rotting"]:
+    """An ext4 whose medium can be changed beneath it, while what is in memory stays."""
+    _need("mkfs.ext4")
+    folder.mkdir(parents=True, exist_ok=True)
+    image = _image(folder / "medium.img", size)
+    _run("mkfs.ext4", "-q", "-F", "-b", str(_BLOCK), str(image))
+    with mounted(str(image), folder / "disk", "-o", "loop") as disk, image.open("r+b") as medium:
+        yield Rotting(disk, medium.fileno())
+
+
+_BLOCK = 4096
+_FIBMAP = 1  # linux/fs.h: which block of the device holds a block of a file
+
+
+class Rotting:
+    """A *disk*, and the descriptor of its *medium*."""
+
+    def __init__(self, disk: Path, medium: int) -> None:
+        self.disk = disk
+        self._medium = medium
+
+    def flip(self, path: Path, offset: int, bit: int) -> None:
+        """Flip a bit of a file on the medium alone: neither memory nor the file's status knows."""
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            found = fcntl.ioctl(file, _FIBMAP, struct.pack("i", offset // _BLOCK))
+        (block,) = struct.unpack("i", found)
+        assert block > 0, f"byte {offset} of {path} is not on the medium"
+        where = block * _BLOCK + offset % _BLOCK
+        byte = os.pread(self._medium, 1, where)[0]
+        os.pwrite(self._medium, bytes([byte ^ 1 << bit]), where)
+
+
+@contextmanager
 def failing_disk(folder: Path, size: int, *filters: str) -> Iterator[tuple[Path, Path]]:
     """An ext4 over nbdkit with *filters*; the disk, and the file whose presence switches ``error`` on."""
     _need("nbdkit", "nbdfuse", "mkfs.ext4", "fusermount3")
@@ -158,25 +194,28 @@ def rot(path: Path, offset: int, bit: int = 0) -> None:
     memory that would be a fault of the memory, which nothing here promises to find.
     """
     status = path.stat()
-    start = offset & ~4095
     path.chmod(0o600)
-    fd = os.open(path, os.O_RDWR)
-    try:
-        byte = os.pread(fd, 1, offset)[0]
-        os.pwrite(fd, bytes([byte ^ 1 << bit]), offset)
-        os.fsync(fd)
+    with path.open("r+b") as file:
+        byte = os.pread(file.fileno(), 1, offset)[0]
+        os.pwrite(file.fileno(), bytes([byte ^ 1 << bit]), offset)
+        os.fsync(file.fileno())
+    drop(path, offset)
+    path.chmod(0o444)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def drop(path: Path, offset: int) -> None:
+    """Have a file leave memory, at least the page that holds *offset*."""
+    start = offset & ~4095
+    with path.open("rb") as file:
+        fd = file.fileno()
         resident = choose(path.parent).resident
         for _ in range(200):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            if not resident(fd, start, min(start + 4096, status.st_size)):
-                break
+            if not resident(fd, start, min(start + 4096, path.stat().st_size)):
+                return
             time.sleep(0.005)
-        else:
-            raise NotPermittedError("this system does not drop pages from memory")
-    finally:
-        os.close(fd)
-    path.chmod(0o444)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    raise NotPermittedError("this system does not drop pages from memory")
 
 
 def _filters(items: list[str]) -> list[str]:

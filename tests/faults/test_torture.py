@@ -5,10 +5,7 @@ or a program that is not there skips with the reason.
 """
 
 import itertools
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.audit import damage, sha256_of_file
+from tests.faults.audit import damage
 from tests.faults.clients import Download, digest, download, together
 from tests.faults.conftest import Torture
-from tests.faults.disks import NotPermittedError, failing_disk, rot, small_disk
+from tests.faults.disks import NotPermittedError, failing_disk, small_disk
 from tests.faults.site import MIB, Site, noise, wait_for, while_running
 from tests.faults.site import site as site_in
-from tests.house import checkout
 from tests.mirror.running import Running
 from tests.origin import Origin
 
@@ -69,68 +65,6 @@ def _wrong(results: list[Download], files: dict[str, bytes]) -> list[str]:
     return [
         one.sha256 for one in results if one.whole and one.status == 200 and one.sha256 not in right
     ]
-
-
-def test_f23_killed_at_every_system_call(tmp_path: Path, torture: Torture) -> None:
-    """SIGKILL at each write, sync, rename, open and unlink of a commit leaves whole blobs or none."""
-    tracer = shutil.which("strace")
-    if tracer is None:
-        pytest.skip("strace is not installed")
-    calls = [
-        "fsync",
-        "rename",
-        "pwrite64",
-        "unlink",
-        "unlinkat",
-        "rmdir",
-        "mkdir",
-        "mkdirat",
-        "fchmod",
-        "write",
-        "openat",
-    ]
-    first = _calls_before(tracer, tmp_path / "whole", calls)
-    killed = 0
-    began = time.monotonic()
-    for call in calls:
-        for when in itertools.count(first[call] + 1):
-            assert time.monotonic() - began < 20 * torture.seconds, f"slow: {call} number {when}"
-            folder = tmp_path / f"{call}-{when}"
-            inject = ("-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}")
-            if _committing(folder, tracer, "-f", "-qq", "-o", "/dev/null", *inject) == 0:
-                break
-            killed += 1
-            told = f"{call} number {when}"
-            data = folder / "data"
-            if (data / "v1" / "quarantine").exists():
-                assert damage(data, names=False) == [], told
-            assert _committing(folder) == 0, told
-            assert damage(data, names=False) == [], told
-            shutil.rmtree(folder)
-    print(f"\nkilled at {killed} system calls of a commit")  # noqa: T201
-    assert killed > 30
-
-
-def _committing(folder: Path, *before: str) -> int:
-    """Bring two blobs into a store below *folder*; the exit code."""
-    command = (*before, sys.executable, "-m", "tests.faults.committing", str(folder))
-    done = subprocess.run(command, cwd=checkout.ROOT, capture_output=True, check=False, timeout=60)
-    if b"ptrace" in done.stderr:
-        pytest.skip("this system does not let strace trace")
-    return done.returncode
-
-
-def _calls_before(tracer: str, folder: Path, calls: list[str]) -> dict[str, int]:
-    """How often each of *calls* is made before the store is touched: while modules are imported."""
-    trace = folder.with_name("trace")
-    wanted = ("-e", f"trace={','.join(calls)}")
-    assert _committing(folder, tracer, "-qq", "-o", str(trace), *wanted) == 0
-    found = dict.fromkeys(calls, 0)
-    for line in trace.read_text().splitlines():
-        if str(folder) in line:
-            return found
-        found[line.partition("(")[0]] += 1
-    pytest.fail("the store was never touched")
 
 
 def test_f24_no_room_for_eight_clients(tmp_path: Path, torture: Torture) -> None:
@@ -215,22 +149,3 @@ def _slow_disk(site: Site) -> None:
     print(f"\n{len(took)} answers beside it, the 99th of 100 after {slowest * 1000:.1f} ms")  # noqa: T201
     assert slowest <= 0.05
     assert site.mirror.rss() <= 256 * MIB
-
-
-def test_f28_stored_bits_flip(tmp_path: Path, torture: Torture) -> None:
-    """Wherever a bit of a stored blob flips while the mirror is down, no wrong byte leaves."""
-    with site_in(tmp_path) as site:
-        content = noise(3 * MIB + 17)
-        site.add(content)
-        assert site.get().clean(content)
-        site.mirror.settle()
-        (name,) = site.blobs()
-        blob = site.mirror.data / "v1" / "blobs" / "sha256" / name[:2] / name
-        for number in torture.rounds():
-            told = f"seed {torture.seed}, round {number}"
-            place = torture.chance.randrange(len(content))
-            rot(blob, place, torture.chance.randrange(8))
-            assert site.get().harmless(content), f"{told}, byte {place}"
-            wait_for(lambda: site.get().clean(content))
-            site.mirror.settle()
-            assert sha256_of_file(blob) == name, told
