@@ -18,6 +18,7 @@ The life of a request, in the order the parts are composed below:
 Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 """
 
+import asyncio
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -107,7 +108,7 @@ class Mirror:
             self._door.hurry()
 
     async def _compose(self, stack: AsyncExitStack) -> None:
-        settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
+        settings, clock, telemetry = self._settings, SystemClock(), _telemetry()
 
         def observe(event: Event) -> None:
             telemetry(event)
@@ -266,6 +267,17 @@ class Mirror:
         )
         self.url = await self._door.start()
         stack.push_async_callback(self._door.stop)
+
+
+def _telemetry() -> Telemetry:
+    """The counters of this event loop."""
+    telemetry, loop = Telemetry(), asyncio.get_running_loop()
+    telemetry.gauge(
+        "tasks",
+        "Asyncio tasks that have not ended; one that is never over is a leak.",
+        lambda: len(asyncio.all_tasks(loop)),
+    )
+    return telemetry
 
 
 def _house(
