@@ -111,7 +111,7 @@ class Mirror:
             self._door.hurry()
 
     async def _compose(self, stack: AsyncExitStack) -> None:
-        settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
+        settings, clock, telemetry = self._settings, SystemClock(), _telemetry()
 
         def observe(event: Event) -> None:
             telemetry(event)
@@ -288,6 +288,17 @@ async def _control(stack: AsyncExitStack, layout: Layout, orders: Orders) -> Non
             layout.control,
             error,
         )
+
+
+def _telemetry() -> Telemetry:
+    """The counters of this event loop."""
+    telemetry, loop = Telemetry(), asyncio.get_running_loop()
+    telemetry.gauge(
+        "tasks",
+        "Asyncio tasks that have not ended; one that is never over is a leak.",
+        lambda: len(asyncio.all_tasks(loop)),
+    )
+    return telemetry
 
 
 def _house(

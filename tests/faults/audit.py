@@ -1,11 +1,12 @@
 """What must hold after every fault: an audit of the data folder and of the process, from outside.
 
 It shares no code with the store: a check that used the store's own reader would overlook what both get
-wrong.
+wrong. What the store's own check says is asked besides.
 """
 
 import hashlib
 import os
+import json
 import re
 import shutil
 import sqlite3
@@ -19,6 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from click.testing import CliRunner
+
+from mirror.cli import verify
 from tests.mirror.running import Running
 
 _NAME = re.compile(r"[0-9a-f]{64}\Z")
@@ -79,6 +83,24 @@ def _is_right(path: Path, status: os.stat_result, read: Read) -> bool:
     return True
 
 
+def verified(data: Path) -> list[str]:
+    """What ``modelmirror verify --data`` finds wrong in a data folder that no mirror uses."""
+    done = CliRunner().invoke(verify.command, ["--data", "--json", str(data)])
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    found = [
+        f"verify: {event['level']}: {event['what']}: {event['detail']}"
+        for event in events
+        if event["event"] == "finding" and event["level"] != "note"
+    ]
+    return found or ([f"verify: {done.stdout}{done.stderr}"] if done.exit_code else [])
+
+
+def repair(data: Path) -> None:
+    """Mend a data folder that no mirror uses, as an operator would."""
+    done = CliRunner().invoke(verify.command, ["--data", "--repair", str(data)])
+    assert done.exit_code in {0, 1}, f"it could not be mended: {done.stdout}{done.stderr}"
+
+
 def sha256_of_file(path: Path) -> str:
     """The sha256 of a file in hexadecimal digits."""
     digest = hashlib.sha256()
@@ -131,9 +153,10 @@ def traces(files: Iterable[Path], secrets: Iterable[str]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Descriptors:
-    """What a process has open, by kind."""
+class Held:
+    """What a process has open, by kind, and its asyncio tasks, the one that tells of them included."""
 
+    tasks: int
     partials: int
     deleted: int
     blobs: int
@@ -142,8 +165,9 @@ class Descriptors:
     others: tuple[str, ...]
 
 
-def descriptors(mirror: Running) -> Descriptors:
-    """Count what the mirror's process has open."""
+def held(mirror: Running) -> Held:
+    """Count what the mirror's process holds."""
+    tasks = _tasks(mirror)  # asked first, for the descriptor of this question goes with it
     kinds: Counter[str] = Counter()
     others: list[str] = []
     sockets = _sockets(mirror.process.pid)
@@ -164,7 +188,8 @@ def descriptors(mirror: Running) -> Descriptors:
             kinds["deleted" if target.endswith(" (deleted)") else "blobs"] += 1
         elif not _LASTING.search(target):
             others.append(target)
-    return Descriptors(
+    return Held(
+        tasks=tasks,
         partials=kinds["partials"],
         deleted=kinds["deleted"],
         blobs=kinds["blobs"],
@@ -172,6 +197,13 @@ def descriptors(mirror: Running) -> Descriptors:
         upstream=kinds["upstream"],
         others=tuple(sorted(others)),
     )
+
+
+def _tasks(mirror: Running) -> int:
+    text = mirror.ask("/-/metrics").body.decode()
+    row = re.search(r"^modelmirror_tasks ([0-9.e+]+)$", text, re.MULTILINE)
+    assert row is not None, "the metrics do not say how many tasks there are"
+    return int(float(row.group(1)))
 
 
 def _sockets(pid: int) -> dict[int, int]:
@@ -185,16 +217,19 @@ def _sockets(pid: int) -> dict[int, int]:
     return found
 
 
-def at_rest(mirror: Running, before: Descriptors, patience: float = 5.0) -> list[str]:
+def at_rest(mirror: Running, before: Held, patience: float = 5.0) -> list[str]:
     """Wait until the process is as idle as *before*; what still differs then."""
     deadline = time.monotonic() + patience
     while True:
-        now = descriptors(mirror)
-        fills = mirror.ask("/-/status").json()["fills"]
+        now = held(mirror)
+        status = mirror.ask("/-/status").json()
+        # An upstream that is down is looked at again behind, for as long as it is.
+        looking = status["state"] == "degraded"
         wrong = [
             f"{count} {what}"
             for what, count, most in (
-                ("fills under way", len(fills), 0),
+                ("fills under way", len(status["fills"]), 0),
+                ("tasks", now.tasks, before.tasks + looking),
                 ("partials open", now.partials, 0),
                 ("removed blobs open", now.deleted, 0),
                 ("client connections open", now.clients, 0),
