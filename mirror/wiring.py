@@ -38,6 +38,7 @@ from mirror.cache.pullthrough import PullThrough
 from mirror.cache.unwell import Unwell
 from mirror.clock import Clock, SystemClock
 from mirror.config import Settings
+from mirror.errors import ConfigError
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
 from mirror.store import durable, residency
@@ -60,6 +61,7 @@ from mirror.upstream.policy import Policy
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
 from mirror.web.serve import Door
+from mirror.web.tls import ServingTls
 
 # Threads for reads that may block, for publishing and for records: beyond this the disk is the limit.
 DISK_THREADS: Final = 8
@@ -114,6 +116,10 @@ class Mirror:
             if isinstance(event, Alarm):
                 _LOG.warning("%s: %s", event.kind, event.detail)
 
+        # What cannot be used is said before anything is touched.
+        tls = _serving_tls(settings, clock)
+        trust = tls_context(settings.upstream_ca)
+
         # The data folder, held alone from here on.
         layout = Layout(settings.data)
         layout.prepare()
@@ -162,7 +168,6 @@ class Mirror:
         policy = Policy(upstreams, settings.upstream_hosts, settings.upstream_redirect_hosts)
         addresses = Addresses(policy.named, clock)
         stack.callback(addresses.close)
-        trust = tls_context()
         timeouts = Timeouts(connect=CONNECT)
         client = Client(
             policy, addresses, trust=trust, clock=clock, observe=observe, timeouts=timeouts
@@ -256,6 +261,7 @@ class Mirror:
             keeper,
             host=settings.host,
             port=settings.port,
+            tls=tls,
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
             strict=settings.strict,
@@ -266,6 +272,18 @@ class Mirror:
         )
         self.url = await self._door.start()
         stack.push_async_callback(self._door.stop)
+
+
+def _serving_tls(settings: Settings, clock: Clock) -> ServingTls | None:
+    if settings.tls_cert is None and settings.tls_key is None:
+        return None
+    if settings.tls_cert is None or settings.tls_key is None:
+        missing = "tls.cert (--tls-cert)" if settings.tls_cert is None else "tls.key (--tls-key)"
+        raise ConfigError(
+            f"To serve HTTPS takes a certificate and its key; {missing} is missing.",
+            hint="Where one file holds both, name it twice.",
+        )
+    return ServingTls(settings.tls_cert, settings.tls_key, clock)
 
 
 def _house(

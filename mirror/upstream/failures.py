@@ -41,7 +41,9 @@ def unreachable(host: str, error: BaseException) -> UpstreamUnreachableError:
     hint, passing = "", False
     if isinstance(inner, ssl.SSLCertVerificationError):
         why = f"its certificate was not accepted ({getattr(inner, 'verify_message', 'no reason given')})"
-        hint = "SSL_CERT_FILE names a file with certificate authorities to trust."
+        hint = (
+            "--upstream-ca names a file with certificate authorities to trust beside the system's."
+        )
     elif isinstance(inner, ssl.SSLError):
         reason = getattr(inner, "reason", None) or "no reason given"
         why = f"TLS failed ({reason.lower().replace('_', ' ')})"
