@@ -18,6 +18,7 @@ The life of a request, in the order the parts are composed below:
 Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 """
 
+import asyncio
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,7 @@ from mirror.config import Settings
 from mirror.errors import ConfigError
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
+from mirror.index.grants import Grants
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
 from mirror.store.layout import Layout
@@ -50,6 +52,7 @@ from mirror.telemetry import Telemetry
 from mirror.upkeep.evict import Evictor
 from mirror.upkeep.house import House
 from mirror.upkeep.known import Known
+from mirror.upkeep.orders import Orders
 from mirror.upkeep.pins import pinned
 from mirror.upkeep.running import boot_id
 from mirror.upkeep.scrub import Scrub
@@ -60,6 +63,7 @@ from mirror.upstream.contract import Timeouts
 from mirror.upstream.policy import Policy
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
+from mirror.web.control import Control
 from mirror.web.serve import Door
 from mirror.web.tls import ServingTls
 
@@ -118,7 +122,6 @@ class Mirror:
 
         # What cannot be used is said before anything is touched.
         tls = _serving_tls(settings, clock)
-        trust = tls_context(settings.upstream_ca)
 
         # The data folder, held alone from here on.
         layout = Layout(settings.data)
@@ -158,27 +161,12 @@ class Mirror:
             store, partials, index.catalog, lambda: pinned(index.journal, index.catalog), observe
         )
 
+        grants = Grants(index.journal)
+
         # The way out.
-        hubs = registry.hubs(
-            secret=secret,
-            tree_limit=settings.huggingface_tree_limit,
-            ref_lifetime=settings.huggingface_ref_lifetime,
-        )
-        upstreams = {"huggingface": settings.huggingface_upstreams}
-        policy = Policy(upstreams, settings.upstream_hosts, settings.upstream_redirect_hosts)
-        addresses = Addresses(policy.named, clock)
-        stack.callback(addresses.close)
-        timeouts = Timeouts(connect=CONNECT)
-        client = Client(
-            policy, addresses, trust=trust, clock=clock, observe=observe, timeouts=timeouts
-        )
-        await client.open()
-        stack.push_async_callback(client.close)
-        transfers = Transfers(policy, addresses, trust=trust, clock=clock, timeouts=timeouts)
-        stack.callback(transfers.close)
+        client, transfers = await _way_out(stack, settings, clock, observe)
 
         # The engine.
-        workers = _pool(stack, settings.upstream_connections, "fill")
         disk = _pool(stack, DISK_THREADS, "disk")
         fills = Fills(
             store=store,
@@ -188,7 +176,7 @@ class Mirror:
             fetcher=transfers,
             clock=clock,
             observe=observe,
-            workers=workers,
+            workers=_pool(stack, settings.upstream_connections, "fill"),
             disk=disk,
             strict=settings.strict,
         )
@@ -222,7 +210,11 @@ class Mirror:
         )
         stack.push_async_callback(mending.close)
         pull = PullThrough(
-            hubs=hubs,
+            hubs=registry.hubs(
+                secret=secret,
+                tree_limit=settings.huggingface_tree_limit,
+                ref_lifetime=settings.huggingface_ref_lifetime,
+            ),
             asking=asking,
             bodies=bodies,
             catalog=index.catalog,
@@ -236,6 +228,7 @@ class Mirror:
             secret=secret,
             offline=settings.offline,
             outages=outages,
+            granted=grants.admits,
         )
         stack.push_async_callback(pull.close)
         keeper = LocalKeeper(
@@ -249,14 +242,15 @@ class Mirror:
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
             about={
                 "version": __version__,
-                "upstreams": upstreams,
+                "upstreams": {"huggingface": settings.huggingface_upstreams},
                 "offline": settings.offline,
             },
         )
         stack.callback(keeper.write_touches)
         stack.enter_context(_house(settings, layout, ledger, store, partials, clock, observe))
 
-        # The door, opened last and closed first.
+        # The operator's door, and everybody's, opened last and closed first.
+        await _control(stack, layout, Orders(grants))
         self._door = Door(
             keeper,
             host=settings.host,
@@ -274,6 +268,27 @@ class Mirror:
         stack.push_async_callback(self._door.stop)
 
 
+async def _way_out(
+    stack: AsyncExitStack, settings: Settings, clock: Clock, observe: Observer
+) -> tuple[Client, Transfers]:
+    """The two clients that ask upstream, and nothing else does."""
+    policy = Policy(
+        {"huggingface": settings.huggingface_upstreams},
+        settings.upstream_hosts,
+        settings.upstream_redirect_hosts,
+    )
+    addresses = Addresses(policy.named, clock)
+    stack.callback(addresses.close)
+    trust = tls_context(settings.upstream_ca)
+    timeouts = Timeouts(connect=CONNECT)
+    client = Client(policy, addresses, trust=trust, clock=clock, observe=observe, timeouts=timeouts)
+    await client.open()
+    stack.push_async_callback(client.close)
+    transfers = Transfers(policy, addresses, trust=trust, clock=clock, timeouts=timeouts)
+    stack.callback(transfers.close)
+    return client, transfers
+
+
 def _serving_tls(settings: Settings, clock: Clock) -> ServingTls | None:
     if settings.tls_cert is None and settings.tls_key is None:
         return None
@@ -284,6 +299,22 @@ def _serving_tls(settings: Settings, clock: Clock) -> ServingTls | None:
             hint="Where one file holds both, name it twice.",
         )
     return ServingTls(settings.tls_cert, settings.tls_key, clock)
+
+
+async def _control(stack: AsyncExitStack, layout: Layout, orders: Orders) -> None:
+    """Take orders of the command line; a folder that has no sockets is served all the same."""
+    control = Control(
+        layout.control, lambda name, said: asyncio.to_thread(orders.carry_out, name, said)
+    )
+    stack.push_async_callback(control.stop)
+    try:
+        await control.start()
+    except OSError as error:
+        _LOG.warning(
+            "No orders are taken: %s cannot be listened on (%s). Stop the server to give some.",
+            layout.control,
+            error,
+        )
 
 
 def _house(
