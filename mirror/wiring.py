@@ -61,6 +61,7 @@ from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
 from mirror.upstream.contract import Timeouts
 from mirror.upstream.policy import Policy
+from mirror.upstream.proxies import Proxies
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
 from mirror.web.control import Control
@@ -277,14 +278,29 @@ async def _way_out(
         settings.upstream_hosts,
         settings.upstream_redirect_hosts,
     )
-    addresses = Addresses(policy.named, clock)
+    proxies = Proxies(
+        settings.upstream_https_proxy, settings.upstream_http_proxy, settings.upstream_no_proxy
+    )
+    if str(proxies):
+        _LOG.info("Upstream is asked through %s.", proxies)
+    addresses = Addresses(lambda host: policy.named(host) or proxies.named(host), clock)
     stack.callback(addresses.close)
     trust = tls_context(settings.upstream_ca)
     timeouts = Timeouts(connect=CONNECT)
-    client = Client(policy, addresses, trust=trust, clock=clock, observe=observe, timeouts=timeouts)
+    client = Client(
+        policy,
+        addresses,
+        trust=trust,
+        clock=clock,
+        observe=observe,
+        timeouts=timeouts,
+        proxies=proxies,
+    )
     await client.open()
     stack.push_async_callback(client.close)
-    transfers = Transfers(policy, addresses, trust=trust, clock=clock, timeouts=timeouts)
+    transfers = Transfers(
+        policy, addresses, trust=trust, clock=clock, timeouts=timeouts, proxies=proxies
+    )
     stack.callback(transfers.close)
     return client, transfers
 
