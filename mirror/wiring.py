@@ -264,6 +264,7 @@ class Mirror:
             observe=observe,
             drain=settings.drain,
             access=sys.stderr.write if settings.log_level in {"debug", "info"} else None,
+            access_json=settings.log_format == "json",
         )
         self.url = await self._door.start()
         stack.push_async_callback(self._door.stop)

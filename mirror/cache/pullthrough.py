@@ -22,9 +22,9 @@ from mirror.cache.outage import Outages
 from mirror.clock import Clock
 from mirror.credential import Credential
 from mirror.errors import (
+    FOR_CALLERS,
     LoopError,
     MalformedQuestionError,
-    MirrorError,
     NotAdmittedError,
     OfflineError,
     UpstreamRefusedError,
@@ -98,7 +98,10 @@ class PullThrough:
         self._count = 0
 
     async def ask(self, head: RequestHead, body: bytes) -> Answer | Relay:
-        """Answer one request; what cannot be answered is refused in the hub's own words."""
+        """Answer one request; what cannot be answered is refused in the hub's own words.
+
+        Raises what is this machine's fault and no hub's to word.
+        """
         hops = _HOP.findall(head.headers.get("via", ""))
         if self._hop in hops or len(hops) >= MAX_HOPS:
             raise LoopError(
@@ -111,7 +114,7 @@ class PullThrough:
                 question = hub.recognise(head, body)
                 if question is not None:
                     return replace(await self._answer(hub, question, head), hub=hub.name)
-            except MirrorError as error:
+            except FOR_CALLERS as error:
                 return replace(hub.refuse(error), hub=hub.name, found="refused")
         raise MalformedQuestionError(
             "No hub that this mirror knows has such a path.",

@@ -5,8 +5,8 @@ wrong. What the store's own check says is asked besides.
 """
 
 import hashlib
-import os
 import json
+import os
 import re
 import shutil
 import sqlite3
