@@ -33,7 +33,9 @@ RETRY: Final = 0.5
 RETRY_AT_MOST: Final = 8.0
 
 
-class _Job(NamedTuple):
+class Job(NamedTuple):
+    """What is to be done on the disk, how the same is done in memory, and who waits for it."""
+
     work: Work
     hold: Hold | None
     future: "Future[None]"
@@ -57,7 +59,7 @@ class Writer:
         self._wording = wording
         self._tally = tally
         self._held = held
-        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
         self._before: Callable[[], None] = lambda: None
@@ -83,7 +85,7 @@ class Writer:
             if self._closed:
                 future.set_exception(StoreUnusableError("The index is closed."))
             else:
-                self._queue.put(_Job(work, hold, future))
+                self._queue.put(Job(work, hold, future))
         return future
 
     def close(self, before: Callable[[], None] = lambda: None) -> None:
@@ -107,9 +109,9 @@ class Writer:
         self._connection.close()
         self._tally.close()
 
-    def _next(self) -> tuple[list[_Job], bool]:
+    def _next(self) -> tuple[list[Job], bool]:
         """What waits, and whether more may come; comes back without anything to try the disk again."""
-        batch: list[_Job] = []
+        batch: list[Job] = []
         try:
             wait = max(0.0, self._retry_at - time.monotonic()) if self.trouble else None
             job = self._queue.get(timeout=wait)
@@ -122,7 +124,7 @@ class Writer:
             return batch, True
         return batch, job is not None
 
-    def _write(self, batch: list[_Job], *, patient: bool) -> None:
+    def _write(self, batch: list[Job], *, patient: bool) -> None:
         """Write what is held and *batch*; with *patient* not before the disk is due for another try."""
         must = not patient or any(job.hold is None for job in batch)
         if self.trouble and not must and time.monotonic() < self._retry_at:
@@ -141,12 +143,14 @@ class Writer:
             number = self._tally.count(self._connection)
             self._connection.execute("COMMIT")
             self._tally.note(number)
-        except sqlite3.Error as error:
-            with suppress(sqlite3.Error):
+        except Exception as error:  # noqa: BLE001 -- a thread that ends leaves everybody waiting
+            with suppress(sqlite3.Error, MemoryError):
                 self._connection.rollback()
-            lost = self._wording(error)
+            lost: Exception = error
+            if isinstance(error, sqlite3.Error):
+                lost = self._wording(error)
             if schema.is_refusal(error):
-                self._refused(lost)
+                self._refused(str(lost))
                 self._hold(batch, failures, lost)
                 return
             failures = {place: failures.get(place, lost) for place in range(len(batch))}
@@ -163,8 +167,8 @@ class Writer:
             self._connection.execute("COMMIT")
             self._tally.note(number)
 
-    def _refused(self, why: MirrorError) -> None:
-        self.trouble = why.message
+    def _refused(self, why: str) -> None:
+        self.trouble = why
         self._tally.owe()
         self._retry_at = time.monotonic() + self._pause
         self._pause = min(RETRY_AT_MOST, self._pause * 2)
@@ -177,9 +181,9 @@ class Writer:
 
     def _hold(
         self,
-        batch: list[_Job],
+        batch: list[Job],
         failures: dict[int, Exception] | None = None,
-        lost: MirrorError | None = None,
+        lost: Exception | None = None,
     ) -> None:
         """Do *batch* in memory, but for what failed for reasons of its own or must be on the disk."""
         for place, job in enumerate(batch):
@@ -208,7 +212,7 @@ class Writer:
         return None
 
 
-def _end(job: _Job, failure: Exception | None) -> None:
+def _end(job: Job, failure: Exception | None) -> None:
     if failure is None:
         job.future.set_result(None)
     else:
