@@ -42,6 +42,7 @@ from mirror.config import Settings
 from mirror.errors import ConfigError
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
+from mirror.index.arrears import Arrears
 from mirror.index.grants import Grants
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
@@ -73,6 +74,9 @@ DISK_THREADS: Final = 8
 
 # How soon a lowered quota is noticed, in seconds; a look costs two numbers compared.
 ROOM_EVERY: Final = 10.0
+
+# How soon what the disk refused is tried again, in seconds; a look costs nothing while nothing is owed.
+BOOKS_EVERY: Final = 2.0
 
 # Seconds for a connection to upstream: one lost SYN is repeated after one, and clients that wait for the
 # answer give up after 10. What cannot be connected to is told within 4 s.
@@ -156,6 +160,7 @@ class Mirror:
                 store,
                 lambda sentence: observe(Alarm("damaged", sentence)),
                 boot=boot_id(),
+                refused=lambda sentence: observe(Alarm("index-held", sentence)),
             )
         )
         evictor = Evictor(
@@ -173,7 +178,7 @@ class Mirror:
             store=store,
             partials=partials,
             catalog=index.catalog,
-            journal=index.journal,
+            journal=index.arrears,
             fetcher=transfers,
             clock=clock,
             observe=observe,
@@ -189,8 +194,7 @@ class Mirror:
             learning=Learning(
                 catalog=index.catalog,
                 memo=index.memo,
-                journal=index.journal,
-                records=index.records,
+                arrears=index.arrears,
             ),
             clock=clock,
             limits={"huggingface": settings.huggingface_tree_limit},
@@ -240,6 +244,7 @@ class Mirror:
             outages=outages,
             mending=mending,
             unwell=unwell,
+            arrears=index.arrears,
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
             about={
                 "version": __version__,
@@ -248,7 +253,9 @@ class Mirror:
             },
         )
         stack.callback(keeper.write_touches)
-        stack.enter_context(_house(settings, layout, ledger, store, partials, clock, observe))
+        stack.enter_context(
+            _house(settings, layout, ledger, store, partials, index.arrears, clock, observe)
+        )
 
         # The operator's door, and everybody's, opened last and closed first.
         await _control(stack, layout, Orders(grants))
@@ -345,16 +352,17 @@ def _telemetry() -> Telemetry:
     return telemetry
 
 
-def _house(
+def _house(  # noqa: PLR0913, PLR0917 -- each job's parts once
     settings: Settings,
     layout: Layout,
     ledger: Ledger,
     store: DiskStore,
     partials: Partials,
+    arrears: Arrears,
     clock: Clock,
     observe: Observer,
 ) -> House:
-    """The thread that keeps room, sweeps, and reads what is stored again."""
+    """The thread that keeps room and books, sweeps, and reads what is stored again."""
     sweep = Sweep(
         store,
         partials,
@@ -373,7 +381,11 @@ def _house(
         clock.wall()  # it tells a clock that was set from one that jumps by looking often
         return LOOK_EVERY
 
-    jobs = [keep_room, keep_time, sweep.step]
+    def keep_books() -> float:
+        arrears.settle()
+        return BOOKS_EVERY
+
+    jobs = [keep_room, keep_time, keep_books, sweep.step]
     if settings.scrub_period is None:
         return House(jobs, clock, observe)
     scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)

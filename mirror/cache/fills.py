@@ -24,6 +24,7 @@ from mirror.credential import Credential
 from mirror.digest import GIT_SHA1, SHA256, Digest, Hasher, sha256_of
 from mirror.errors import MirrorError, StoreError, UpstreamRefusedError
 from mirror.events import Alarm, Observer
+from mirror.index.arrears import Arrears
 from mirror.index.journal import Journal
 from mirror.index.protocol import Index
 from mirror.messages import BlobRef
@@ -54,7 +55,7 @@ class Fills:
         store: DiskStore,
         partials: Partials,
         catalog: Index,
-        journal: Journal,
+        journal: Journal | Arrears,
         fetcher: Fetcher,
         clock: Clock,
         observe: Observer,

@@ -1,7 +1,8 @@
 """Writing down what upstream told us, each fact where it belongs.
 
 The catalog remembers what lasts, the memo what may be forgotten, the journal what no record will hold,
-and a record each file list that is complete. Whoever learned something may read it right afterwards.
+and a record each file list that is complete. Whoever learned something may read it right afterwards, also
+while the disk takes nothing: catalog and arrears then hold it in memory.
 """
 
 import asyncio
@@ -10,12 +11,11 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from mirror.cache.facts import own_key
+from mirror.index.arrears import Arrears
 from mirror.index.codec import encode_reply
-from mirror.index.journal import Journal
 from mirror.index.lines import Line
 from mirror.index.memo import Memo
 from mirror.index.protocol import Index
-from mirror.index.records import Records
 from mirror.names import (
     Alias,
     Fact,
@@ -32,11 +32,10 @@ from mirror.names import (
 class Learning:
     """Takes facts in."""
 
-    def __init__(self, *, catalog: Index, memo: Memo, journal: Journal, records: Records) -> None:
+    def __init__(self, *, catalog: Index, memo: Memo, arrears: Arrears) -> None:
         self._catalog = catalog
         self._memo = memo
-        self._journal = journal
-        self._records = records
+        self._arrears = arrears
 
     async def learn(self, facts: Sequence[Fact], fingerprint: str) -> Sequence[Reply]:
         """Write *facts* down and wait until they can be read; returns the replies among them.
@@ -63,15 +62,13 @@ class Learning:
                 await self._judge(fact, fingerprint)
         # The journal first: the index may be lost, and is brought level with it then.
         if lines:
-            await asyncio.to_thread(self._journal.append, lines)
+            await asyncio.to_thread(self._arrears.append, lines)
         if lasting:
             await _done(self._catalog.record(lasting))
         for snapshot in whole:
-            await asyncio.to_thread(
-                self._records.save, self._catalog, snapshot.repo, snapshot.commit
-            )
+            await asyncio.to_thread(self._arrears.save, snapshot.repo, snapshot.commit)
         for reply in kept:
-            await asyncio.to_thread(self._records.save_reply, reply)
+            await asyncio.to_thread(self._arrears.save_reply, reply)
         return replies
 
     async def _judge(self, verdict: Verdict, fingerprint: str) -> None:

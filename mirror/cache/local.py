@@ -14,6 +14,7 @@ from mirror.clock import Clock
 from mirror.credential import Credential
 from mirror.digest import Digest
 from mirror.errors import MirrorError
+from mirror.index.arrears import Arrears
 from mirror.index.protocol import Index
 from mirror.messages import Answer, BlobRef, Relay, RequestHead
 from mirror.names import Repo
@@ -39,6 +40,7 @@ class LocalKeeper:
         outages: Outages,
         mending: Mending,
         unwell: Unwell,
+        arrears: Arrears | None = None,
         room: Callable[[], Mapping[str, int | None]],
         about: Mapping[str, object],
     ) -> None:
@@ -49,6 +51,7 @@ class LocalKeeper:
         self._outages = outages
         self._mending = mending
         self._unwell = unwell
+        self._arrears = arrears
         self._room = room
         self._about = about
         self._began = clock.monotonic()
@@ -90,6 +93,7 @@ class LocalKeeper:
         return {
             "version": self._about["version"],
             "state": self._state(),
+            "reasons": self._reasons(),
             "uptime": round(now - self._began, 1),
             "upstreams": self._about["upstreams"],
             "store": {"blobs": totals.blobs, "bytes": totals.size, **self._room()},
@@ -119,7 +123,19 @@ class LocalKeeper:
     def _state(self) -> str:
         if self._about["offline"]:
             return "offline"
-        return "degraded" if self._outages.any_down() or self._unwell else "online"
+        return "degraded" if self._reasons() else "online"
+
+    def _reasons(self) -> list[str]:
+        """What is degraded, in sentences for everybody; the log tells more."""
+        told = (
+            (self._outages.any_down(), "Upstream cannot be reached: what is here is served."),
+            (bool(self._unwell), "Files cannot be stored: they go through without being kept."),
+            (
+                self._arrears is not None and bool(self._arrears.trouble),
+                "The index cannot be written: what is learned is held in memory.",
+            ),
+        )
+        return [sentence for holds, sentence in told if holds]
 
     def _public(self, blob: BlobRef) -> bool:
         seen = self._catalog.visibility(Repo(blob.hub, blob.repo))

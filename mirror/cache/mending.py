@@ -95,10 +95,17 @@ class Mending:
             return self._upstream.stream(blob.hub, source, credential)
 
         async def prefix(hasher: Hasher, end: int) -> bool:
+            if not end:
+                return True
             if not isinstance(broken, GrowingFeed) or not broken.holds(end):
-                return end == 0
+                return False
+            try:
+                # One of its own: what broke may be closed at any time, and its number given to another.
+                fd = os.dup(broken.fileno())
+            except (ValueError, OSError):
+                return False
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._disk, _hash, broken.fileno(), hasher, end)
+            return await loop.run_in_executor(self._disk, _hash, fd, hasher, end)
 
         try:
             return PassingFeed(blob, open_at, prefix, self._flights)
@@ -107,15 +114,17 @@ class Mending:
 
 
 def _hash(fd: int, hasher: Hasher, end: int) -> bool:
-    """Hash the first *end* bytes of a file; returns whether all of them could be read."""
+    """Hash the first *end* bytes of a file and close it; returns whether all of them could be read."""
     done = 0
-    while done < end:
-        try:
+    try:
+        while done < end:
             data = os.pread(fd, min(_READ, end - done), done)
-        except OSError:
-            return False
-        if not data:
-            return False
-        hasher.update(data)
-        done += len(data)
+            if not data:
+                return False
+            hasher.update(data)
+            done += len(data)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
     return True

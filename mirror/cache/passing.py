@@ -119,6 +119,9 @@ class PassingFeed:
             self._error = error
         except OSError as error:
             self._error = StoreError(f"A file could not be passed through: {error.strerror}.")
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the reader waits for its end
+            why = type(error).__name__
+            self._error = StoreError(f"A file could not be passed through: {why}.")
         finally:
             self._moved.set()
 

@@ -14,69 +14,83 @@ from typing import Final, Self
 from mirror.digest import Digest
 from mirror.errors import StoreCorruptError
 from mirror.index import recording, schema
-from mirror.index.lookups import Lookups
+from mirror.index.held import BOUND
+from mirror.index.overlay import Overlay
 from mirror.index.tally import Tally
 from mirror.index.writer import Writer
 from mirror.names import Fact, Verdict
 
-_STANDING: Final = "SELECT (SELECT coalesce(max(used), 0) FROM blobs), transactions FROM totals"
+_LAST_USE: Final = "SELECT coalesce(max(used), 0) FROM blobs"
 
 
-class Catalog(Lookups):
+class Catalog(Overlay):
     """What is known, readable at once on any thread and written by one.
 
     Made by `open`. Every method that writes returns a future, which ends once all readers can see what
-    was written, or with a `StoreError` that says why it could not be.
+    was written. While the disk takes nothing it is held in memory (`trouble`, `mirror.index.held`) and
+    written when there is room again; the future ends with a `StoreError` where that cannot be, too.
     """
 
-    def __init__(self, path: Path, writer: Writer, *, fresh: bool, last_use: int) -> None:
-        super().__init__(path)
-        self._writer = writer
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        *,
+        fresh: bool,
+        last_use: int,
+        bound: int,
+    ) -> None:
+        super().__init__(path, bound)
+        self._path = path
+        self._writer = Writer(
+            connection, lambda error: schema.noted(path, error), Tally(path), self._held
+        )
+        self._writer.start()
         self._fresh = fresh
         self._last_use = last_use  # moved by the writer's thread alone
 
     @classmethod
-    def open(cls, path: Path, *, killed: bool = False) -> Self:
+    def open(cls, path: Path, *, killed: bool = False, bound: int = BOUND) -> Self:
         """Open the catalog at *path*, or begin an empty one.
 
         A file that is damaged, of another version, or was never brought level (`finish`) is thrown away
         first, and after a run that was *killed* one that lacks what had been committed: look at `fresh`.
-        Raises `StoreUnusableError` when no file can be made there. Opening takes the same time at any
-        size.
+        *bound* is how many bytes of facts are held in memory at most while the disk takes none. Raises
+        `StoreUnusableError` when no file can be made there. Opening takes the same time at any size.
         """
         connection, fresh = schema.open_for_writing(path, killed=killed)
-        tally = Tally(path)
         try:
-            last_use, transactions = connection.execute(_STANDING).fetchone()
+            (last_use,) = connection.execute(_LAST_USE).fetchone()
         except sqlite3.Error as error:
             connection.close()
             trouble = schema.noted(path, error)
             if fresh or not isinstance(trouble, StoreCorruptError):
                 raise trouble from error
             return cls.open(path)  # which now finds the mark of damage, and begins anew
-        tally.note(transactions)
-        writer = Writer(connection, lambda error: schema.noted(path, error), tally)
-        writer.start()
-        return cls(path, writer, fresh=fresh, last_use=last_use)
+        return cls(path, connection, fresh=fresh, last_use=last_use, bound=bound)
 
     @property
     def fresh(self) -> bool:
         """Whether it began empty, and is still to be brought level with the records and the journal."""
         return self._fresh
 
+    @property
+    def trouble(self) -> str:
+        """Why what is learned is only held in memory: a sentence, or "" while the disk takes it."""
+        return self._writer.trouble
+
     def finish(self) -> None:
         """Note that it is level with what is durable; without that the next `open` begins anew.
 
         Returns when all that was recorded is on the disk. Raises `StoreError` when it cannot get there.
         """
-        self.record([]).result()
+        self._writer.submit(lambda _connection: None).result()
         schema.finish(self._path)
         self._fresh = False
 
     def close(self) -> None:
         """Write what still waits, then close the file; may be called twice."""
-        self._stop_reading()
-        self._writer.close()
+        self._writer.close(self._file.stop)
 
     # ── what upstream said ─────────────────────────────────────────────────────────────────────
 
@@ -86,12 +100,16 @@ class Catalog(Lookups):
         Leads and replies that are not lasting are passed over, and so are verdicts, for which
         `record_verdict` wants to know whose they are.
         """
-        return self._writer.submit(lambda connection: recording.record(connection, facts))
+        return self._writer.submit(
+            lambda connection: recording.record(connection, facts),
+            lambda held: held.record(facts),
+        )
 
     def record_verdict(self, fingerprint: str, verdict: Verdict) -> "Future[None]":
         """Write down what upstream said to the credential named *fingerprint*."""
         return self._writer.submit(
-            lambda connection: recording.record_verdict(connection, fingerprint, verdict)
+            lambda connection: recording.record_verdict(connection, fingerprint, verdict),
+            lambda held: held.record_verdict(fingerprint, verdict),
         )
 
     # ── what the store holds ───────────────────────────────────────────────────────────────────
@@ -108,22 +126,29 @@ class Catalog(Lookups):
             recording.link(connection, links)
             recording.store(connection, blobs, self._uses(len(blobs)))
 
-        return self._writer.submit(work)
+        return self._writer.submit(
+            work, lambda held: held.stored(blobs, links, self._uses(len(blobs)))
+        )
 
     def dropped(self, digests: Sequence[Digest]) -> "Future[None]":
         """Note that the blobs of these sha256 are here no longer."""
-        return self._writer.submit(lambda connection: recording.drop(connection, digests))
+        return self._writer.submit(
+            lambda connection: recording.drop(connection, digests),
+            lambda held: held.dropped(digests),
+        )
 
     def touch(self, digests: Sequence[Digest]) -> "Future[None]":
         """Note that the blobs of these sha256 were wanted, in this order; unknown ones are passed over."""
         return self._writer.submit(
-            lambda connection: recording.touch(connection, digests, self._uses(len(digests)))
+            lambda connection: recording.touch(connection, digests, self._uses(len(digests))),
+            lambda held: held.touch(digests, self._uses(len(digests))),
         )
 
     def link(self, git_sha1: Digest, sha256: Digest) -> "Future[None]":
         """Note that the content git names *git_sha1* is stored as *sha256*; the first word stands."""
         return self._writer.submit(
-            lambda connection: recording.link(connection, [(git_sha1, sha256)])
+            lambda connection: recording.link(connection, [(git_sha1, sha256)]),
+            lambda held: held.stored([], [(git_sha1, sha256)], 0),
         )
 
     def _uses(self, number: int) -> int:

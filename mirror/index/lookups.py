@@ -93,6 +93,8 @@ _VERDICT: Final = """
     SELECT accepted, seen_at FROM verdicts
     WHERE fingerprint = ? AND hub = ? AND name = ? AND access = ?
 """
+_ACCEPTED: Final = "SELECT 1 FROM verdicts WHERE fingerprint = ? AND accepted LIMIT 1"
+_BLOB: Final = "SELECT size, used FROM blobs WHERE sha256 = ?"
 _REPLY: Final = "SELECT value FROM replies WHERE key = ?"
 _LINK: Final = "SELECT sha256 FROM links WHERE git_sha1 = ?"
 _LINKED: Final = "SELECT git_sha1 FROM links WHERE sha256 = ?"
@@ -213,6 +215,10 @@ class Lookups:
         row = self._row(_VERDICT, fingerprint, *_key(repo), int(access))
         return None if row is None else Verdict(repo, access, bool(row[0]), row[1])
 
+    def accepted_anywhere(self, fingerprint: str) -> bool:
+        """Whether upstream ever took the credential named *fingerprint*, last it was asked."""
+        return self._row(_ACCEPTED, fingerprint) is not None
+
     def reply(self, key: str) -> Reply | None:
         """Upstream's lasting answer kept under *key*."""
         row = self._row(_REPLY, packing.name(key))
@@ -230,6 +236,11 @@ class Lookups:
             return None
         row = self._row(_LINK, bytes.fromhex(git_sha1.hex))
         return None if row is None else Digest(SHA256, row[0].hex())
+
+    def blob(self, sha256: Digest) -> StoredBlob | None:
+        """One stored blob."""
+        row = self._row(_BLOB, bytes.fromhex(sha256.hex))
+        return None if row is None else StoredBlob(sha256, *row)
 
     def totals(self) -> Totals:
         """What is stored, in all."""
@@ -285,7 +296,8 @@ class Lookups:
             self._own.connection = connection
         return connection
 
-    def _stop_reading(self) -> None:
+    def stop(self) -> None:
+        """Close every thread's connection; look-ups are refused from here on."""
         with self._opening:
             self._reading = False
             for connection in self._opened:

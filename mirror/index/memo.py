@@ -19,6 +19,7 @@ from diskcache import Cache, Disk, Timeout
 from diskcache.core import DBNAME, MODE_RAW, UNKNOWN
 
 from mirror.errors import StoreUnusableError
+from mirror.index.schema import is_refusal
 
 LIMIT: Final = 64 << 20
 
@@ -128,8 +129,9 @@ class Memo:
             self._cache.set(_packed(key), value, expire=lifetime)
         except Timeout:
             return
-        except sqlite3.Error:
-            self._start_over()
+        except sqlite3.Error as error:
+            if not is_refusal(error):  # a disk that takes nothing now keeps what it has
+                self._start_over()
 
     def trim(self) -> None:
         """Remove all that is expired or beyond the bound; `set` removes a little each time."""

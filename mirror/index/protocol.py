@@ -177,6 +177,11 @@ class Index(Protocol):
         """At most *limit* blobs in order of last use, from the first whose counter is beyond *after*."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why what is learned is only held in memory: a sentence, or "" while the disk takes it."""
+        ...
+
     def finish(self) -> None:
         """Note that it is level with what is durable, once all that was recorded is on the disk."""
         ...

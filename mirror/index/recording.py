@@ -127,7 +127,7 @@ def store(
     connection.executemany(
         _BLOB,
         [
-            (_named(digest, SHA256), size, used)
+            (named(digest, SHA256), size, used)
             for used, (digest, size) in enumerate(blobs, start=first_use)
         ],
     )
@@ -136,14 +136,14 @@ def store(
 def link(connection: sqlite3.Connection, links: Iterable[tuple[Digest, Digest]]) -> None:
     """Note which sha256 each git sha1 is of; what is known of one never changes."""
     connection.executemany(
-        _LINK, [(_named(git, GIT_SHA1), _named(sha256, SHA256)) for git, sha256 in links]
+        _LINK, [(named(git, GIT_SHA1), named(sha256, SHA256)) for git, sha256 in links]
     )
 
 
 def drop(connection: sqlite3.Connection, digests: Iterable[Digest]) -> None:
     """Note that these blobs are here no longer."""
     connection.executemany(
-        "DELETE FROM blobs WHERE sha256 = ?", [(_named(digest, SHA256),) for digest in digests]
+        "DELETE FROM blobs WHERE sha256 = ?", [(named(digest, SHA256),) for digest in digests]
     )
 
 
@@ -151,7 +151,7 @@ def touch(connection: sqlite3.Connection, digests: Sequence[Digest], first_use: 
     """Note that these blobs were wanted, in this order; the first gets the use *first_use*."""
     connection.executemany(
         "UPDATE blobs SET used = ? WHERE sha256 = ?",
-        [(used, _named(digest, SHA256)) for used, digest in enumerate(digests, start=first_use)],
+        [(used, named(digest, SHA256)) for used, digest in enumerate(digests, start=first_use)],
     )
 
 
@@ -208,7 +208,8 @@ def _alias(connection: sqlite3.Connection, fact: Alias) -> None:
     )
 
 
-def _named(digest: Digest, algorithm: str) -> bytes:
+def named(digest: Digest, algorithm: str) -> bytes:
+    """The bytes of a digest that must be of *algorithm*. Raises `ValueError` for another."""
     if digest.algorithm != algorithm:
         raise ValueError(f"{digest} is not a {algorithm}")
     return bytes.fromhex(digest.hex)

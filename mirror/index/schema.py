@@ -234,6 +234,17 @@ _READER_CACHE: Final = 8 << 10
 
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
+# What a disk says that takes nothing now, and may later: full, failing, read-only, out of descriptors.
+_REFUSAL: Final = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_BUSY,
+    }
+)
+
 
 def open_for_writing(path: Path, *, killed: bool) -> tuple[sqlite3.Connection, bool]:
     """Open the catalog's file at *path*, throwing away one that is damaged, unfinished or another version's.
@@ -308,6 +319,11 @@ def examine(path: Path) -> tuple[str, bool] | None:
 def _is_damage(error: Exception) -> bool:
     """Whether *error* says that the file is no longer a sound database."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether *error* says that the disk takes nothing now, and may take it later."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _REFUSAL
 
 
 def noted(path: Path, error: Exception) -> MirrorError:

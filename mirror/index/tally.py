@@ -5,6 +5,10 @@ process that is killed loses none of them, but the file can be lost or cut befor
 that takes it for a leftover, a copy that leaves it out, a file system that is repaired; and SQLite then
 opens what remains without a word. So every transaction counts itself, and once it is committed, its count
 and the size of the log are noted here. A kill in between leaves the catalog ahead of the note, never behind.
+
+It also says whether something is held that the disk does not take (`mirror.index.held`): should the process
+end before that is written, what was taken away from callers meanwhile is lost, so what the catalog believes
+of audiences then is to be asked about anew.
 """
 
 import os
@@ -15,11 +19,18 @@ from typing import Final
 
 _COUNT: Final = "UPDATE totals SET transactions = transactions + 1 RETURNING transactions"
 _COUNTED: Final = "SELECT transactions FROM totals"
+_DOUBT: Final = """
+    BEGIN IMMEDIATE;
+    UPDATE repos SET visibility_at = 0 WHERE visibility_at IS NOT NULL;
+    DELETE FROM verdicts WHERE accepted;
+    COMMIT;
+"""
 
 # Of one length always, so that it is written over in place: that takes no room, and is whole or not done.
-_FORM: Final = b"%020d %020d\n"
+_FORM: Final = b"%020d %020d %d\n"
 _NO_LOG: Final = b"%020d" % 0
 _LOG_AT: Final = 21
+_OWING_AT: Final = 42
 
 
 class Tally:
@@ -30,6 +41,32 @@ class Tally:
         self._log = path.with_name(f"{path.name}-wal")
         self._file = path.with_name(f"{path.name}-committed")
         self._fd = -1
+        self._owing = False
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """Take the note up: from here on it is about what *connection* writes.
+
+        Where the last run owed something, what is believed of audiences is old from now on. Raises
+        `sqlite3.Error` when that cannot be written.
+        """
+        with suppress(OSError, ValueError):
+            self._owing = bool(int(self._file.read_bytes().split()[2]))
+        if self._owing:
+            connection.executescript(_DOUBT)
+            self._owing = False
+        (number,) = connection.execute(_COUNTED).fetchone()
+        self.note(number)
+
+    def owe(self) -> None:
+        """Note that something is held that the disk does not take."""
+        if not self._owing:
+            self._owing = True
+            self._overwrite(b"1", _OWING_AT)
+
+    def settle(self) -> None:
+        """Note that nothing is held any more."""
+        self._owing = False
+        self._overwrite(b"0", _OWING_AT)
 
     def count(self, connection: sqlite3.Connection) -> int:
         """Count the transaction under way, and return which one it is."""
@@ -43,22 +80,21 @@ class Tally:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._fd = os.open(self._file, flags, 0o600)
             size = self._log.stat().st_size if self._log.exists() else 0
-            os.pwrite(self._fd, _FORM % (number, size), 0)
+            self._overwrite(_FORM % (number, size, self._owing), 0)
 
     def close(self) -> None:
         """Note that nothing is left in the log, which went with its last connection."""
         if self._fd < 0:
             return
-        with suppress(OSError):
-            if not self._log.exists():
-                os.pwrite(self._fd, _NO_LOG, _LOG_AT)
-            os.close(self._fd)
+        if not self._log.exists():
+            self._overwrite(_NO_LOG, _LOG_AT)
+        os.close(self._fd)
         self._fd = -1
 
     def holds(self) -> bool:
         """Whether the catalog has all that was noted; without a note it does not. Nobody may write it."""
         try:
-            number, size = map(int, self._file.read_bytes().split())
+            number, size, _ = map(int, self._file.read_bytes().split())
             if size and self._log.stat().st_size < size:
                 return False
             with closing(sqlite3.connect(self._path)) as connection:
@@ -70,3 +106,8 @@ class Tally:
     def forget(self) -> None:
         """Take the note away, with the catalog that it is about."""
         self._file.unlink(missing_ok=True)
+
+    def _overwrite(self, text: bytes, at: int) -> None:
+        if self._fd >= 0:
+            with suppress(OSError):
+                os.pwrite(self._fd, text, at)

@@ -75,7 +75,7 @@ class Agreement:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._index._stop_reading()  # noqa: SLF001 -- a catalog that only reads has no other end
+        self._index.stop()
 
     def _refs(self, refs: Iterable[Ref]) -> Iterator[str]:
         for ref in refs:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from mirror.errors import StoreError
+from mirror.index.arrears import Arrears
 from mirror.index.catalog import Catalog
 from mirror.index.journal import Journal
 from mirror.index.memo import Memo
@@ -27,7 +28,8 @@ class Known:
     """Opened on entering, put away on leaving; the lock of the data folder must be held.
 
     *store* has the blobs; *damaged* is told, in a sentence, of what cannot be read; *boot* names the
-    machine's start (`mirror.upkeep.running.boot_id`), which decides what an unclean end may have cost.
+    machine's start (`mirror.upkeep.running.boot_id`), which decides what an unclean end may have cost;
+    *refused* is told when the disk begins to take nothing, and when it takes everything again.
     Entering raises `StoreError` when the disk refuses.
     """
 
@@ -38,10 +40,12 @@ class Known:
         damaged: Callable[[str], None],
         *,
         boot: str | None,
+        refused: Callable[[str], None] | None = None,
     ) -> None:
         self._layout = layout
         self._store = store
         self._damaged = damaged
+        self._refused = refused or damaged
         self._mark = RunMark(layout, boot)
         self._stack = ExitStack()
 
@@ -60,6 +64,7 @@ class Known:
             self.memo = Memo.open(layout.memo)
             stack.callback(self.memo.close)
             self._level(last)
+            self.arrears = Arrears(self.catalog, self.journal, self.records, self._refused)
             stack.callback(self._finish)
             self._stack = stack.pop_all()
         return self
@@ -81,6 +86,7 @@ class Known:
 
     def _finish(self) -> None:
         """Note a clean end, once everything is on the disk; where it cannot get there the mark stays."""
+        self.arrears.settle()
         try:
             self.catalog.finish()
         except StoreError as error:

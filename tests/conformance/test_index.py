@@ -24,6 +24,7 @@ from mirror.names import (
     Visibility,
 )
 from tests.doubles.memory_index import MemoryIndex
+from tests.unit.index.disk import refuse
 from tests.unit.index.samples import (
     COMMIT,
     LATER,
@@ -62,12 +63,14 @@ ODD_NAMES = (
 )
 
 
-@pytest.fixture(params=["catalog", "memory"])
+@pytest.fixture(params=["catalog", "memory", "held"])
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
-    """Each implementation, empty."""
-    made: Index = (
-        Catalog.open(tmp_path / "index.sqlite3") if request.param == "catalog" else MemoryIndex()
-    )
+    """Each implementation, empty: a catalog also on a disk that takes nothing."""
+    made: Index = MemoryIndex()
+    if request.param != "memory":
+        made = Catalog.open(tmp_path / "index.sqlite3")
+        if request.param == "held":
+            refuse(made)
     yield made
     made.close()
 

@@ -24,6 +24,7 @@ from mirror.cache.pullthrough import PullThrough
 from mirror.cache.unwell import Unwell
 from mirror.clock import SystemClock
 from mirror.errors import DigestMismatchError, MirrorError
+from mirror.index.arrears import Arrears
 from mirror.index.journal import Journal
 from mirror.index.memo import Memo
 from mirror.index.records import Records
@@ -76,7 +77,9 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
             strict=False,
         )
         learning = Learning(
-            catalog=index, memo=memo, journal=journal, records=Records(layout.records, write)
+            catalog=index,
+            memo=memo,
+            arrears=Arrears(index, journal, Records(layout.records, write)),
         )
         outages = Outages(upstream, clock, lambda _: None, look=False)
         asking = Asking(upstream=upstream, catalog=index, learning=learning, clock=clock, limits={})

@@ -205,6 +205,11 @@ class MemoryIndex:
         found = [blob for blob in self._blobs.values() if blob.used > after]
         return sorted(found, key=lambda blob: blob.used)[:limit]
 
+    @property
+    def trouble(self) -> str:
+        """Nothing: it has no disk."""
+        return ""
+
     def finish(self) -> None:
         """Do nothing: it has no disk to be level with."""
 

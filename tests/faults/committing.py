@@ -7,13 +7,15 @@ that does everything else, so that the calls come in one order and the n-th is t
 """
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
 from mirror.digest import GIT_SHA1, Hasher, sha256_of
 from mirror.index import catalog
-from mirror.index.writer import Work, Writer
+from mirror.index.held import Work
+from mirror.index.writer import Hold, Job, Writer
 from mirror.names import Entries
 from mirror.store.sums import PIECE
 from mirror.upkeep.known import Known
@@ -30,17 +32,20 @@ class _Inline(Writer):
     """Writes when it is told to, in the thread that tells it."""
 
     def start(self) -> None:
-        """Nothing waits."""
+        """Begin to write; nothing ever waits."""
+        self._tally.begin(self._connection)
 
-    def submit(self, work: Work) -> "Future[None]":
+    def submit(self, work: Work, hold: Hold | None = None) -> "Future[None]":
         """Write at once."""
         future: Future[None] = Future()
-        self._write([(work, future)])
+        self._write([Job(work, hold, future)], patient=True)
         return future
 
-    def close(self) -> None:
+    def close(self, before: Callable[[], None] = lambda: None) -> None:
         """Close the connection."""
+        before()
         self._connection.close()
+        self._tally.close()
 
 
 def commit(data: Path) -> None:

@@ -17,11 +17,12 @@ import pytest
 
 from tests.faults.clients import Download, digest, download, together
 from tests.faults.disks import NotPermittedError, rot, small_disk
-from tests.faults.site import MIB, Site, noise, wait_for, while_running
+from tests.faults.site import ALICE, MIB, Site, noise, wait_for, while_running
 from tests.faults.site import site as site_in
 from tests.origin import Fault
 
 CONTENT = noise(3 * MIB + 17)
+_INDEX_HELD = "The index cannot be written: what is learned is held in memory."
 
 
 @contextmanager
@@ -67,15 +68,7 @@ def test_f24_the_disk_fills_up_in_the_middle(tmp_path: Path) -> None:
     ("when", "left"),
     [
         pytest.param("before", 8 * MIB, id="before"),
-        pytest.param(
-            "before",
-            0,
-            id="before-to-the-last-byte",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="what was learned and cannot be written refuses its callers",
-            ),
-        ),
+        pytest.param("before", 0, id="before-to-the-last-byte"),
         pytest.param("meanwhile", 0, id="meanwhile"),
     ],
 )
@@ -149,10 +142,6 @@ def _fill_up(disk: Path, left: int = 0) -> None:
     spared.unlink()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a hit whose branch is due for renewal is refused with 507 when the index cannot be written",
-)
 def test_f25_there_is_no_room_for_the_index(tmp_path: Path) -> None:
     """With not a byte free every hit is served, again and again, and the mirror lives."""
     with on_a_disk_of(24 * MIB, tmp_path, huggingface_ref_lifetime="0s") as site:
@@ -164,9 +153,43 @@ def test_f25_there_is_no_room_for_the_index(tmp_path: Path) -> None:
         results = [site.get() for _ in range(10)]
 
         assert [one.clean(CONTENT) for one in results] == [True] * 10
+        status = site.mirror.ask("/-/status").json()
+        assert status["state"] == "degraded"
+        assert _INDEX_HELD in status["reasons"]
         (site.mirror.data.parent / "filler").unlink()
+        wait_for(lambda: _INDEX_HELD not in site.mirror.ask("/-/status").json()["reasons"], 20)
         site.add(noise(MIB), "acme/other")
         assert site.get("acme/other").status == 200
+
+
+def test_f25_a_refusal_holds_though_it_cannot_be_written(tmp_path: Path) -> None:
+    """Who was refused while the disk was full stays refused: in an outage, and after a restart."""
+    with on_a_disk_of(24 * MIB, tmp_path) as site:
+        private = site.origin.add_repo(
+            "models", "acme/private", files={"a.txt": b"secret"}, private=True, readers=(ALICE,)
+        )
+        closing = site.origin.add_repo("models", "acme/closing", files={"a.txt": b"open so far"})
+        alice = {"Authorization": f"Bearer {ALICE}"}
+        assert site.get("acme/private", "a.txt", headers=alice).body == b"secret"
+        assert site.get("acme/closing", "a.txt").body == b"open so far"
+        site.mirror.stop()
+        site.restart({"MODELMIRROR_HUGGINGFACE_REF_LIFETIME": "0s"})
+        _fill_up(site.mirror.data.parent)
+        site.origin.revoke(ALICE, private)
+        site.origin.set_access(closing, private=True)
+
+        def told() -> list[int]:
+            one = site.get("acme/private", "a.txt", headers=alice)
+            return [one.status, site.get("acme/closing", "a.txt").status]
+
+        assert all(status in {401, 403, 404} for status in told())
+        site.origin.stop()
+        assert all(status in {401, 403, 501} for status in told())
+        assert _INDEX_HELD in site.mirror.ask("/-/status").json()["reasons"]
+        (site.mirror.data.parent / "filler").unlink()
+        wait_for(lambda: _INDEX_HELD not in site.mirror.ask("/-/status").json()["reasons"], 20)
+        site.restart()
+        assert all(status in {401, 403, 501} for status in told())
 
 
 def test_f25_there_is_no_room_at_all(tmp_path: Path) -> None:
@@ -232,7 +255,6 @@ def test_f26_the_disk_fails_to_write(site: Site, call: str, error: str) -> None:
     assert site.get().clean(CONTENT)
 
 
-@pytest.mark.xfail(strict=True, reason="what was learned and cannot be written refuses its callers")
 @pytest.mark.parametrize("call", ["fsync,fdatasync", "pwrite64", "rename,renameat,renameat2"])
 def test_f26_clients_do_not_notice_a_disk_that_fails_to_write(site: Site, call: str) -> None:
     """A file that cannot be written is served through: every client gets it whole."""

@@ -9,6 +9,7 @@ import pytest
 
 from mirror.cache.learning import Learning
 from mirror.digest import Digest
+from mirror.index.arrears import Arrears
 from mirror.index.catalog import Catalog
 from mirror.index.journal import Journal
 from mirror.index.memo import Memo
@@ -52,7 +53,9 @@ class House:
         memo = Memo.open(layout.memo)
         stack.callback(memo.close)
         self.learning = Learning(
-            catalog=self.catalog, memo=memo, journal=self.journal, records=self.records
+            catalog=self.catalog,
+            memo=memo,
+            arrears=Arrears(self.catalog, self.journal, self.records),
         )
 
     def learn(self, *facts: Fact, fingerprint: str = "") -> None:

@@ -13,7 +13,12 @@ from mirror.cache.feed import WITHHELD
 from mirror.cache.flights import Flights
 from mirror.cache.passing import AHEAD, BEHIND, PassingFeed
 from mirror.digest import Hasher, sha256_of
-from mirror.errors import DigestMismatchError, TruncatedBodyError, UpstreamRefusedError
+from mirror.errors import (
+    DigestMismatchError,
+    StoreError,
+    TruncatedBodyError,
+    UpstreamRefusedError,
+)
 from mirror.messages import BlobRef, UpstreamRequest
 from mirror.upstream.contract import Stream
 from tests.doubles.scripted_upstream import Scripted, ScriptedUpstream
@@ -178,5 +183,23 @@ def test_passing_hangs_up_when_its_reader_is_gone() -> None:
         feed.close()
         await scene.flights.close()
         assert len(scene.flights) == 0
+
+    run(work)
+
+
+def test_whatever_goes_wrong_ends_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody thought of is told to who waits; it never leaves them waiting."""
+    scene = Scene()
+
+    async def fault(_: PassingFeed) -> None:
+        raise ValueError("the partial is closed")
+
+    monkeypatch.setattr(PassingFeed, "_pass", fault)
+
+    async def work() -> None:
+        feed = scene.feed()
+        with pytest.raises(StoreError, match="ValueError"):
+            await feed.more(0, whole=True)
+        feed.close()
 
     run(work)

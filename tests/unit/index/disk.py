@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from mirror.index.catalog import Catalog
+
 
 def write(path: Path, data: bytes) -> None:
     """Put a whole file in place."""
@@ -22,3 +24,13 @@ class Syncs:
         if self.failing:
             raise OSError(5, "Input/output error")
         self.count += 1
+
+
+def refuse(catalog: Catalog) -> None:
+    """Have the disk of *catalog* take nothing from now on."""
+    catalog._writer._connection.execute("PRAGMA query_only = ON")
+
+
+def relent(catalog: Catalog) -> None:
+    """Have it take everything again."""
+    catalog._writer._connection.execute("PRAGMA query_only = OFF")

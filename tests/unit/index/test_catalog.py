@@ -90,7 +90,7 @@ def _steps(path: Path, look: Callable[[lookups.Lookups], None]) -> int:
 
     view._connection().set_progress_handler(count, 1)
     look(view)
-    view._stop_reading()
+    view.stop()
     return counted[0]
 
 
@@ -137,7 +137,7 @@ def test_info_kept_ones_are_few(catalog: Catalog) -> None:
         catalog.record([head(commit=commit)]).result()
         assert catalog.snapshot(REPO, commit) == head(commit=commit)
 
-    assert len(catalog._infos) <= lookups._INFOS_KEPT
+    assert len(catalog._file._infos) <= lookups._INFOS_KEPT
 
 
 # ── writing ────────────────────────────────────────────────────────────────────────────────────

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mirror.errors import StoreCorruptError, StoreFullError, StoreUnusableError
+from mirror.errors import StoreCorruptError, StoreUnusableError
 from mirror.index import schema
 from mirror.index.catalog import Catalog
 from mirror.names import Entries, Ref
@@ -178,29 +178,4 @@ def test_recency_goes_on_where_it_stopped(tmp_path: Path) -> None:
     order = [blob.digest for blob in catalog.least_recent(after=0, limit=9)]
 
     assert order == [sha256("first"), sha256("second")]
-    catalog.close()
-
-
-def test_a_full_disk_is_called_that(tmp_path: Path) -> None:
-    """A write that finds no room fails with the store's word for it, and the catalog goes on."""
-    path = tmp_path / "index.sqlite3"
-    catalog = Catalog.open(path)
-    catalog.record([REF]).result()
-    pages = {"limit": 0}
-
-    def limit(connection: sqlite3.Connection) -> None:
-        (pages["limit"],) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages['limit']}")
-
-    catalog._writer.submit(limit).result()
-    many = Entries(REPO, COMMIT, tuple(large(f"{number:04}") for number in range(2000)))
-
-    with pytest.raises(StoreFullError, match="full"):
-        catalog.record([many]).result()
-
-    assert catalog.ref(REPO, "main") == REF
-    assert catalog.entry(REPO, COMMIT, "0000") is None
-    again = Ref(REPO, "again", COMMIT, NOON)
-    catalog.record([again]).result()
-    assert catalog.ref(REPO, "again") == again
     catalog.close()
