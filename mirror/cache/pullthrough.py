@@ -151,6 +151,10 @@ class PullThrough:
         at_hand = not hub.needs(question, stale) and self._admitted(question, stale)
         if at_hand and self._outages.down(hub.name) and self._needs_no_word(hub, question, view):
             return stale, "stale"
+        if not at_hand:
+            why = await self._outages.refusing(hub.name)
+            if why is not None:
+                return self._stale(hub, question, view, why), "stale"
         self._count += 1
         task, _ = self._settling.launch(
             self._count, lambda: self._rounds(hub, question, view, voice)

@@ -778,6 +778,17 @@ def test_one_callers_odd_request_does_not_end_service_for_others(
     assert mirror.ask("/-/status").json()["state"] == "online"
 
 
+def test_nobody_keeps_what_is_not_here_from_others(mirror: Running, origin: Origin) -> None:
+    """Questions about a repo that upstream always fails at: others still get what is not here yet."""
+    files = {f"{number}.txt": b"%d" % number for number in range(20)}
+    origin.add_repo("models", "acme/open", files=files)
+    origin.fault(Fault("status", server="hub", path="/mallory/", status=503, times=None))
+    for number in range(20):
+        assert mirror.ask(f"/api/models/mallory/repo-{number}").status == 501
+        got = mirror.ask(_file("acme/open", f"{number}.txt"))
+        assert (got.status, got.body) == (200, b"%d" % number)
+
+
 def test_nobody_brings_an_outage_about_to_be_believed_longer(
     mirror: Running, origin: Origin
 ) -> None:
