@@ -57,6 +57,7 @@ from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
 from mirror.upstream.contract import Timeouts
 from mirror.upstream.policy import Policy
+from mirror.upstream.standing import Standing
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
 from mirror.web.serve import Door
@@ -162,15 +163,7 @@ class Mirror:
         policy = Policy(upstreams, settings.upstream_hosts, settings.upstream_redirect_hosts)
         addresses = Addresses(policy.named, clock)
         stack.callback(addresses.close)
-        trust = tls_context()
-        timeouts = Timeouts(connect=CONNECT)
-        client = Client(
-            policy, addresses, trust=trust, clock=clock, observe=observe, timeouts=timeouts
-        )
-        await client.open()
-        stack.push_async_callback(client.close)
-        transfers = Transfers(policy, addresses, trust=trust, clock=clock, timeouts=timeouts)
-        stack.callback(transfers.close)
+        client, transfers = await _ways_out(stack, policy, addresses, clock, observe)
 
         # The engine.
         workers = _pool(stack, settings.upstream_connections, "fill")
@@ -266,6 +259,29 @@ class Mirror:
         )
         self.url = await self._door.start()
         stack.push_async_callback(self._door.stop)
+
+
+async def _ways_out(
+    stack: AsyncExitStack, policy: Policy, addresses: Addresses, clock: Clock, observe: Observer
+) -> tuple[Client, Transfers]:
+    """The two clients of upstream, which share what they learn of hosts."""
+    trust, timeouts, standing = tls_context(), Timeouts(connect=CONNECT), Standing(clock)
+    client = Client(
+        policy,
+        addresses,
+        trust=trust,
+        clock=clock,
+        observe=observe,
+        standing=standing,
+        timeouts=timeouts,
+    )
+    await client.open()
+    stack.push_async_callback(client.close)
+    transfers = Transfers(
+        policy, addresses, trust=trust, clock=clock, standing=standing, timeouts=timeouts
+    )
+    stack.callback(transfers.close)
+    return client, transfers
 
 
 def _house(

@@ -45,10 +45,6 @@ def test_f12_upstream_says_429(site: Site) -> None:
     assert all(1 <= int(one.headers["retry-after"]) <= 30 for one in refused)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="upstream is asked again before its Retry-After is over",
-)
 def test_f12_upstream_is_left_alone_after_429(site: Site) -> None:
     """While Retry-After runs upstream gets at most a request per second; afterwards all is well."""
     _two_repos(site)

@@ -16,6 +16,7 @@ from mirror.upstream.addresses import Addresses, Lookup, system_lookup
 from mirror.upstream.client import Client
 from mirror.upstream.contract import Timeouts, TransferHead
 from mirror.upstream.policy import Policy
+from mirror.upstream.standing import Standing
 from mirror.upstream.stopping import StopToken
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
@@ -49,16 +50,23 @@ class Upstream:
         self.addresses = Addresses(self.policy.named, clock, lookup=lookup)
         trust = tls_context(authorities)
         self.events: list[Event] = []
+        standing = Standing(clock)
         self.client = Client(
             self.policy,
             self.addresses,
             trust=trust,
             clock=clock,
             observe=self.events.append,
+            standing=standing,
             timeouts=timeouts,
         )
         self.transfers = Transfers(
-            self.policy, self.addresses, trust=trust, clock=clock, timeouts=timeouts
+            self.policy,
+            self.addresses,
+            trust=trust,
+            clock=clock,
+            standing=standing,
+            timeouts=timeouts,
         )
 
     async def ask(
