@@ -188,13 +188,17 @@ class PullThrough:
 
     async def _rounds(self, hub: Hub, question: Question, view: View, voice: Voice) -> None:
         asked: set[str] = set()
+        again = False
         for _ in range(MAX_ROUNDS):
             needs = hub.needs(question, view)
             if not needs:
                 return
             keys = {need.key for need in needs}
             if keys <= asked:
-                break  # The same again would not teach more.
+                if again:
+                    break  # The same again would not teach more.
+                # Once: it may have joined a flight whose answer was a moment older than this question.
+                again = True
             asked |= keys
             await self._asking.meet(hub, question, needs, view, voice)
             view.renew(self._clock.wall())

@@ -789,6 +789,22 @@ def test_nobody_keeps_what_is_not_here_from_others(mirror: Running, origin: Orig
         assert (got.status, got.body) == (200, b"%d" % number)
 
 
+def test_whoever_asks_too_much_waits_alone(mirror: Running, origin: Origin) -> None:
+    """A caller who is told 429 is told so from here meanwhile; all others are served."""
+    origin.add_repo("models", "acme/open", files={"a.txt": b"a"})
+    _add(origin, "acme/private")
+    wait = {"Retry-After": "600"}
+    origin.fault(Fault("status", server="hub", status=429, headers=wait, times=1))
+    assert mirror.ask(_file("acme/private"), token="tokenB").status == 429
+    origin.clear_log()
+
+    again = mirror.ask(_file("acme/private"), token="tokenB")
+    assert (again.status, 1 <= int(again.headers["retry-after"]) <= 300) == (429, True)
+    assert origin.log == []
+    assert mirror.ask(_file("acme/private"), token="tokenA").body == CONFIG
+    assert mirror.ask(_file("acme/open", "a.txt")).body == b"a"
+
+
 def test_nobody_brings_an_outage_about_to_be_believed_longer(
     mirror: Running, origin: Origin
 ) -> None:
