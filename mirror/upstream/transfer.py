@@ -30,6 +30,7 @@ from mirror.upstream.failures import RestartNeededError, unreachable
 from mirror.upstream.heads import REDIRECTS, outgoing, strong_etag
 from mirror.upstream.policy import Policy, Step
 from mirror.upstream.pool import Pool
+from mirror.upstream.proxies import Proxies
 from mirror.upstream.standing import Standing
 from mirror.upstream.stopping import StopToken
 from mirror.upstream.verdicts import Wanted, check_fits, refusal
@@ -72,8 +73,8 @@ class _Found:
 class Transfers:
     """Fetches blobs for any number of threads, which share idle connections.
 
-    *policy* says what may be asked and *addresses* what may be dialled; *trust* is the TLS context;
-    *standing* is shared with the asynchronous client.
+    *policy* says what may be asked, *addresses* what may be dialled and *proxies* through whom; *trust*
+    is the TLS context; *standing* is shared with the asynchronous client.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Transfers:
         clock: Clock,
         standing: Standing,
         timeouts: Timeouts | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         self._policy = policy
         self._standing = standing
@@ -92,6 +94,7 @@ class Transfers:
         self._trust = trust
         self._clock = clock
         self._timeouts = timeouts or Timeouts()
+        self._proxies = proxies or Proxies()
         self._pool = Pool(clock)
         self._routes: OrderedDict[_Key, tuple[float, Step, Mapping[str, str]]] = OrderedDict()
         self._lock = threading.Lock()
@@ -257,6 +260,7 @@ class Transfers:
         sent = credential if step.trusted else None
         self._standing.check(step.origin, sent)
         headers = outgoing(request, sent, wanted.headers())
+        proxy = self._proxies.of(step.origin)
         try:
             kept = self._pool.take(step.origin)
             if kept is not None:
@@ -264,11 +268,11 @@ class Transfers:
                     return kept, self._ask(kept, step, request, headers, stop)
                 except _STALE:
                     stop.check()  # Upstream let go of it before it answered: once more, on a new one.
-            wire = dial(step.origin, self._addresses, self._trust, self._timeouts, stop)
+            wire = dial(step.origin, self._addresses, self._trust, self._timeouts, stop, proxy)
             return wire, self._ask(wire, step, request, headers, stop)
         except _FOREIGN as error:
             stop.check()
-            raise unreachable(step.origin.authority, error) from None
+            raise unreachable(step.origin.authority, error, proxy) from None
 
     def _ask(
         self,
