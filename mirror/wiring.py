@@ -63,6 +63,7 @@ from mirror.upstream.client import Client
 from mirror.upstream.contract import Timeouts
 from mirror.upstream.policy import Policy
 from mirror.upstream.proxies import Proxies
+from mirror.upstream.standing import Standing
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
 from mirror.web.control import Control
@@ -280,7 +281,7 @@ class Mirror:
 async def _way_out(
     stack: AsyncExitStack, settings: Settings, clock: Clock, observe: Observer
 ) -> tuple[Client, Transfers]:
-    """The two clients that ask upstream, and nothing else does."""
+    """The two clients that ask upstream, and nothing else does; they share what they learn of hosts."""
     policy = Policy(
         {"huggingface": settings.huggingface_upstreams},
         settings.upstream_hosts,
@@ -295,19 +296,27 @@ async def _way_out(
     stack.callback(addresses.close)
     trust = tls_context(settings.upstream_ca)
     timeouts = Timeouts(connect=CONNECT)
+    standing = Standing(clock)
     client = Client(
         policy,
         addresses,
         trust=trust,
         clock=clock,
         observe=observe,
+        standing=standing,
         timeouts=timeouts,
         proxies=proxies,
     )
     await client.open()
     stack.push_async_callback(client.close)
     transfers = Transfers(
-        policy, addresses, trust=trust, clock=clock, timeouts=timeouts, proxies=proxies
+        policy,
+        addresses,
+        trust=trust,
+        clock=clock,
+        standing=standing,
+        timeouts=timeouts,
+        proxies=proxies,
     )
     stack.callback(transfers.close)
     return client, transfers

@@ -4,12 +4,13 @@ After the head only an abort can tell of trouble, so whatever upstream has to sa
 waited for here, where it still can be worded.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from mirror.cache.asking import Asking, Voice
 from mirror.cache.facts import View
+from mirror.cache.fillplan import Wish
 from mirror.cache.fills import Fills
 from mirror.cache.fillwishes import wanted
 from mirror.cache.outage import Outages
@@ -24,7 +25,7 @@ from mirror.errors import (
     UpstreamUnreachableError,
 )
 from mirror.hubs.base import Hub
-from mirror.messages import Answer, Relay, RequestHead
+from mirror.messages import Answer, BlobRef, Relay, RequestHead
 from mirror.names import Artifact, Question, Tunnel
 from mirror.upstream.contract import Asker, Stream
 
@@ -75,18 +76,17 @@ class Bodies:
         cold = [blob for blob in blobs if not self._fills.holds(blob)]
         if not cold:
             return replace(answer, found="hit") if blobs else answer
-        unreachable = view.offline or self._outages.down(hub.name)
-        if self._offline or (head.method == "HEAD" and unreachable):
+        if self._offline or (head.method == "HEAD" and view.offline):
             raise self._lacking(question)
+        if not all(self._fills.coming(blob) for blob in cold):
+            why = await self._outages.refusing(hub.name)
+            if why is not None:
+                raise self._lacking(question) from why
         if head.method == "HEAD":
             return replace(answer, found="miss")
-        found = "collapsed"
         try:
             try:
-                for blob in cold:
-                    sent = replace(blob, source=voice.on_its_way(blob.source))
-                    if await self._fills.begin(sent, voice.credential, blobs[blob]) == "miss":
-                        found = "miss"
+                found = await self._begin({blob: blobs[blob] for blob in cold}, voice)
             except StoreError as error:
                 whole = can_pass(answer)
                 if whole is None:
@@ -104,6 +104,14 @@ class Bodies:
         self._outages.answered(hub.name)
         return replace(answer, found=found)
 
+    async def _begin(self, cold: Mapping[BlobRef, Wish | None], voice: Voice) -> str:
+        found = "collapsed"
+        for blob, wish in cold.items():
+            sent = replace(blob, source=voice.on_its_way(blob.source))
+            if await self._fills.begin(sent, voice.credential, wish) == "miss":
+                found = "miss"
+        return found
+
     async def tunnel(self, hub: Hub, question: Tunnel, voice: Voice) -> Relay:
         """Open what can only be passed on, as it comes."""
         if self._offline:
@@ -111,6 +119,9 @@ class Bodies:
                 "modelmirror is offline, and this request can only be passed on to upstream.",
                 hint="Use a client that downloads files one by one; git needs the mirror online.",
             )
+        why = await self._outages.refusing(hub.name)
+        if why is not None:
+            raise _cannot_pass_on() from why
         stack = AsyncExitStack()
         request = voice.on_its_way(question.request)
         try:
@@ -119,8 +130,7 @@ class Bodies:
             )
         except UpstreamUnreachableError as error:
             # No outage is told from it: upstream may fail at what this caller sent.
-            msg = "This request can only be passed on to upstream, and upstream cannot be reached."
-            raise OfflineError(msg, hint="Ask again when upstream can be reached.") from error
+            raise _cannot_pass_on() from error
         kept = ("content-type", "cache-control", "www-authenticate", "expires", "pragma")
         headers = tuple((name, stream.headers[name]) for name in kept if name in stream.headers)
         return Relay(stream.status, headers, stream.size, _chunks(stack, stream))
@@ -139,6 +149,11 @@ def asked_for(question: Question) -> str:
     if isinstance(question, Artifact):
         return f"{question.path}{where}"
     return f"what was asked for{where}"
+
+
+def _cannot_pass_on() -> OfflineError:
+    msg = "This request can only be passed on to upstream, and upstream cannot be reached."
+    return OfflineError(msg, hint="Ask again when upstream can be reached.")
 
 
 async def _chunks(stack: AsyncExitStack, stream: Stream) -> AsyncIterator[bytes]:

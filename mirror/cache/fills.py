@@ -105,6 +105,11 @@ class Fills:
         fill = self._running.get(blob.digest)
         return fill is not None and fill.verified
 
+    def coming(self, blob: BlobRef) -> bool:
+        """Whether a fill of the blob is under way, which is not asked for again."""
+        fill = self._running.get(blob.digest)
+        return fill is not None and fill.error is None
+
     async def begin(
         self, blob: BlobRef, credential: Credential | None, wish: Wish | None = None
     ) -> str:

@@ -16,6 +16,7 @@ from mirror.errors import (
     UpstreamUnreachableError,
 )
 from mirror.upstream.failures import RestartNeededError, StoppedError, StorageRefusedError
+from mirror.upstream.standing import UNSAID
 
 # How often one fill asks again; the failure after that ends it. Three breaks are survived.
 MAX_RETRIES: Final = 3
@@ -60,6 +61,8 @@ class Tries:
         if self.failed > MAX_RETRIES or not self._worth_it(error, begun=begun):
             raise error
         asked: float | None = getattr(error, "retry_after", None)
+        if isinstance(error, UpstreamBusyError) and asked is None:
+            asked = UNSAID  # Sooner nobody would be asked.
         wait = FIRST_PAUSE * (1 << (self.failed - 1)) * (0.5 + self._jitter())
         if isinstance(error, RestartNeededError):
             wait = 0.0  # Nothing broke: it only has to be asked in another way.

@@ -16,7 +16,7 @@ from mirror.cache.fillplan import NEAR, SMALL, Claim, Plan, Wish
 from mirror.cache.filltries import Tries
 from mirror.clock import Clock
 from mirror.credential import Credential
-from mirror.errors import MirrorError, UpstreamUnavailableError
+from mirror.errors import MirrorError, UpstreamBusyError, UpstreamUnavailableError
 from mirror.messages import BlobRef
 from mirror.store.partial import Partial
 from mirror.store.sums import PIECE
@@ -91,6 +91,7 @@ class Work:
         self._tries = Tries()
         self._partial: Partial | None = None
         self._host = ""
+        self._source: str | None = None  # the upstream that knows the partial's validator
         self._active = 0  # transfers under way
         self._received = 0
         self._shared = False  # several connections share the work
@@ -264,6 +265,8 @@ class Work:
         trouble: UpstreamUnavailableError | None = None
         anew = self._anew
         try:
+            with self._changed:
+                validator, source = partial.validator, self._source
             sink = self._comparing(claim, partial) if anew else self._writing(claim, partial)
             self._reach.fetcher.fetch(
                 self._blob.hub,
@@ -272,7 +275,8 @@ class Work:
                 offset=claim.at,
                 end=claim.end if claim.end < partial.size else None,
                 size=partial.size,
-                validator=None if anew else partial.validator,
+                validator=None if anew else validator,
+                source=source,
                 sink=sink,
                 head=lambda head: self._head(partial, head, anew=anew),
                 stop=self._stop,
@@ -303,7 +307,8 @@ class Work:
             # Others go on, and bring what this one did not: that is no failed try of the fill.
             self._pace.shrink(now)
             self._resting, self._sorry = now + self._sorry, 2 * self._sorry
-            if restart:
+            if restart or isinstance(error, UpstreamBusyError):
+                # What is under way brings what it can: the next request may not be answered soon.
                 for claim in self._plan.claims:
                     self._plan.stretch(claim)
             return
@@ -313,8 +318,9 @@ class Work:
 
     def _head(self, partial: Partial, head: TransferHead, *, anew: bool) -> None:
         with self._changed:
-            if anew or partial.validator is None:
+            if anew or partial.validator is None or self._source not in (None, head.base):
                 partial.validator = head.validator
+            self._source = head.base
             # Without a strong validator nothing is put together from several answers.
             self._ranged = self._ranged and partial.validator is not None
             self._host = head.host

@@ -1,13 +1,16 @@
 """Outages: upstream is down until it is seen to be up again.
 
 Without this every request in an outage would find out for itself, each at the price of a time-out. The
-first failure opens an outage; while it lasts, what is here is answered at once. It ends by itself: a small
-request is sent behind, first after a second, then ever more seldom, and the first answer of any kind that
-is not an error of upstream's own closes the outage. Any other answer that gets through closes it too.
+first failure opens an outage; while it lasts, what is here is answered at once. A look of our own is sent at
+once, a small request that no caller has a say in: any caller can think up a question that upstream fails at.
+Once the look has failed too the outage is sure, and for what is not here upstream is not asked either. It
+ends by itself: looks follow ever more seldom, and the first answer of any kind that is not an error of
+upstream's own closes the outage. Any other answer that gets through closes it too.
 """
 
 import asyncio
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 from mirror.cache.flights import Flights
@@ -17,9 +20,14 @@ from mirror.events import Alarm, Observer
 from mirror.messages import UpstreamRequest
 from mirror.upstream.contract import Asker
 
-# A second is what a restarted upstream takes; half a minute is what an operator waits before looking.
+# Seconds between looks: one is what a restarted upstream takes; half a minute is what an operator waits
+# before looking. While callers are refused what is not here, it is never more than a few.
 FIRST_LOOK: Final = 1.0
 LAST_LOOK: Final = 30.0
+ASKED_FOR: Final = 5.0
+
+# An upstream that says when to come back is believed for so long at most, in seconds.
+LONGEST: Final = 300.0
 
 # What is asked to see whether upstream is up: every web server answers it, and no answer counts against
 # a rate limit of files.
@@ -27,12 +35,18 @@ _LOOK: Final = UpstreamRequest("HEAD", "/")
 _LOOK_BODY: Final = 64 << 10
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Outage:
-    """One hub's outage, since monotonic *began*; *sure* once a look of our own failed too."""
+    """One hub's outage, since monotonic *began*, for *why*; *sure* once a look of our own failed too.
+
+    *looking* is done when the look under way is over; *wanted* is set when a caller was refused.
+    """
 
     began: float
+    why: UpstreamUnavailableError
     sure: bool = False
+    looking: asyncio.Future[None] | None = None
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Outages:
@@ -48,7 +62,8 @@ class Outages:
         self._observe = observe
         self._look = look
         self._outages: dict[str, _Outage] = {}
-        self._looking: Flights[str, None] = Flights()
+        self._looked: dict[str, float] = {}  # when the last look at a hub began
+        self._looking: Flights[_Outage, None] = Flights()
 
     def down(self, hub: str) -> bool:
         """Whether the upstreams of *hub* are known to be down."""
@@ -58,6 +73,19 @@ class Outages:
         """Whether a look of our own has found them down: no caller can bring that about."""
         return hub in self._outages and self._outages[hub].sure
 
+    async def refusing(self, hub: str) -> UpstreamUnavailableError | None:
+        """Why what is not here is not asked for now; `None` when it is.
+
+        Waits for the look that is under way, if the outage is not sure yet.
+        """
+        outage = self._outages.get(hub)
+        if outage is not None and not outage.sure and outage.looking is not None:
+            await asyncio.shield(outage.looking)
+        if outage is None or not outage.sure or self._outages.get(hub) is not outage:
+            return None
+        outage.wanted.set()
+        return outage.why
+
     def any_down(self) -> bool:
         """Whether any hub's upstreams are known to be down."""
         return bool(self._outages)
@@ -66,10 +94,12 @@ class Outages:
         """Upstream could not be asked; the log hears of it once per outage."""
         if hub in self._outages:
             return
-        self._outages[hub] = _Outage(self._clock.monotonic())
+        outage = self._outages[hub] = _Outage(self._clock.monotonic(), error)
         self._observe(Alarm("upstream-down", f"{hub}: {error} Answering from what is here."))
         if self._look:
-            self._looking.launch(hub, lambda: self._until_up(hub))
+            if self._due(hub) <= 0:
+                outage.looking = asyncio.get_running_loop().create_future()
+            self._looking.launch(outage, lambda: self._until_up(hub, outage))
 
     def answered(self, hub: str) -> None:
         """Upstream answered: an outage of it is over."""
@@ -82,22 +112,43 @@ class Outages:
         """Stop looking."""
         await self._looking.close()
 
-    async def _until_up(self, hub: str) -> None:
-        pause = FIRST_LOOK
-        while hub in self._outages:
-            await asyncio.sleep(pause)
-            outage = self._outages.get(hub)
-            if outage is not None:
-                outage.sure = not await self._is_up(hub)
-                if not outage.sure:
-                    self.answered(hub)
-            pause = min(2 * pause, LAST_LOOK)
+    def _due(self, hub: str) -> float:
+        """Seconds until a hub may be looked at again, however often it seems to fail."""
+        last = self._looked.get(hub)
+        return 0.0 if last is None else last + FIRST_LOOK - self._clock.monotonic()
 
-    async def _is_up(self, hub: str) -> bool:
+    async def _until_up(self, hub: str, outage: _Outage) -> None:
+        rest = FIRST_LOOK
+        await asyncio.sleep(self._due(hub))
+        while self._outages.get(hub) is outage:
+            outage.wanted.clear()
+            later = await self._look_at(hub, outage)
+            if self._outages.get(hub) is not outage:
+                return
+            if not outage.sure:
+                self.answered(hub)
+                return
+            await asyncio.sleep(max(later, min(rest, ASKED_FOR)))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, rest - max(later, ASKED_FOR))):
+                    await outage.wanted.wait()
+            rest = min(2 * rest, LAST_LOOK)
+
+    async def _look_at(self, hub: str, outage: _Outage) -> float:
+        """Find out whether the outage is sure; returns how many seconds upstream asks to be left alone."""
+        if outage.looking is None or outage.looking.done():
+            outage.looking = asyncio.get_running_loop().create_future()
+        self._looked[hub] = self._clock.monotonic()
         try:
             await self._upstream.ask(hub, _LOOK, None, limit=_LOOK_BODY, follow_redirects=False)
         except UpstreamBusyError:
-            return True  # It says when to come back, so it is there.
-        except MirrorError:
-            return False
-        return True
+            outage.sure = False  # It says when to come back, so it is there.
+        except MirrorError as error:
+            outage.sure = True
+            return min(getattr(error, "retry_after", None) or 0.0, LONGEST)
+        else:
+            outage.sure = False
+        finally:
+            if not outage.looking.done():
+                outage.looking.set_result(None)
+        return 0.0

@@ -160,14 +160,24 @@ class PullThrough:
         if not hub.needs(question, view):
             return view, "hit"
         stale = view.stale()
-        at_hand = not hub.needs(question, stale) and self._admitted(question, stale)
-        if at_hand and self._outages.down(hub.name) and self._needs_no_word(hub, question, view):
-            return stale, "stale"
+        if not hub.needs(question, stale) and self._admitted(question, stale):
+            if self._outages.down(hub.name) and self._needs_no_word(hub, question, view):
+                return stale, "stale"
+            return await self._ask(hub, question, view, voice, stale)
+        why = await self._outages.refusing(hub.name)
+        if why is not None:
+            return self._stale(hub, question, view, why), "stale"
+        return await self._ask(hub, question, view, voice, None)
+
+    async def _ask(
+        self, hub: Hub, question: Question, view: View, voice: Voice, stale: View | None
+    ) -> tuple[View, str]:
+        """Ask upstream; with *stale*, what would do instead, wait for it a moment only."""
         self._count += 1
         task, _ = self._settling.launch(
             self._count, lambda: self._rounds(hub, question, view, voice)
         )
-        if at_hand:
+        if stale is not None:
             await asyncio.wait({task}, timeout=PATIENCE)
             if not task.done():
                 # Whoever comes next does not wait too; the answer, when it comes, ends the outage.
@@ -179,7 +189,7 @@ class PullThrough:
             await asyncio.shield(task)
         except UpstreamRefusedError as error:
             # Granted is who may read what is here, also where the hub would refuse them.
-            if at_hand and self._closed_to(error) and self._by_grant(question, stale):
+            if stale is not None and self._closed_to(error) and self._by_grant(question, stale):
                 return stale, "stale"
             raise
         except UpstreamUnavailableError as error:
@@ -187,7 +197,7 @@ class PullThrough:
             # Any caller can think up a call that upstream fails at, or an answer that is too long.
             if unreachable and question.repo is not None:
                 self._outages.failed(hub.name, error)
-            if at_hand:
+            if stale is not None:
                 return stale, "stale"
             if not unreachable:
                 raise
@@ -201,13 +211,17 @@ class PullThrough:
 
     async def _rounds(self, hub: Hub, question: Question, view: View, voice: Voice) -> None:
         asked: set[str] = set()
+        again = False
         for _ in range(MAX_ROUNDS):
             needs = hub.needs(question, view)
             if not needs:
                 return
             keys = {need.key for need in needs}
             if keys <= asked:
-                break  # The same again would not teach more.
+                if again:
+                    break  # The same again would not teach more.
+                # Once: it may have joined a flight whose answer was a moment older than this question.
+                again = True
             asked |= keys
             await self._asking.meet(hub, question, needs, view, voice)
             view.renew(self._clock.wall())

@@ -31,7 +31,7 @@ from mirror.upstream.failures import unreachable
 from mirror.upstream.heads import REDIRECTS, lowered, outgoing
 from mirror.upstream.policy import Policy, Step
 from mirror.upstream.proxies import Proxies, Proxy
-from mirror.upstream.verdicts import check_available
+from mirror.upstream.standing import Standing
 
 # `Link` and `Location` of the Hub's CDN run to 4 KiB; aiohttp's own bound is 8 KiB.
 _MAX_HEADER: Final = 32 << 10
@@ -75,10 +75,11 @@ class Client:
     """Asks upstream from one event loop; `open` it there and `close` it there.
 
     *policy* says what may be asked, *addresses* what may be dialled and *proxies* through whom; *observe*
-    gets one `Asked` for every request made, redirects included; *trust* is the TLS context.
+    gets one `Asked` for every request made, redirects included; *trust* is the TLS context; *standing* is
+    shared with the transfers.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the composition root names each part once
         self,
         policy: Policy,
         addresses: Addresses,
@@ -86,10 +87,12 @@ class Client:
         trust: ssl.SSLContext,
         clock: Clock,
         observe: Observer,
+        standing: Standing,
         timeouts: Timeouts | None = None,
         proxies: Proxies | None = None,
     ) -> None:
         self._policy = policy
+        self._standing = standing
         self._addresses = addresses
         self._trust = trust
         self._clock = clock
@@ -148,19 +151,23 @@ class Client:
     ) -> Response:
         """Return upstream's whole answer; see `mirror.upstream.contract.Asker`."""
         trouble: UpstreamUnavailableError | None = None
-        for step in self._policy.steps(hub, request.target):
+        for step in self._standing.order(self._policy.steps(hub, request.target)):
             try:
                 response, last = await self._walk(
                     hub, step, request, credential, follow=follow_redirects
                 )
                 try:
-                    return await _whole(response, last, limit)
+                    whole = await _whole(response, last, limit)
                 finally:
                     response.close()
             except UpstreamBusyError:
                 raise
             except UpstreamUnavailableError as error:
+                self._standing.failed(step, error)
                 trouble = error
+            else:
+                self._standing.did_well(step)
+                return whole
         raise trouble or ForbiddenTargetError(f"The hub {hub} has no upstream.")
 
     @asynccontextmanager
@@ -179,12 +186,13 @@ class Client:
         self, hub: str, request: UpstreamRequest, credential: Credential | None
     ) -> tuple[aiohttp.ClientResponse, Step]:
         trouble: UpstreamUnavailableError | None = None
-        for step in self._policy.steps(hub, request.target):
+        for step in self._standing.order(self._policy.steps(hub, request.target)):
             try:
                 return await self._walk(hub, step, request, credential, follow=True)
             except UpstreamBusyError:
                 raise
             except UpstreamUnavailableError as error:
+                self._standing.failed(step, error)
                 trouble = error
         raise trouble or ForbiddenTargetError(f"The hub {hub} has no upstream.")
 
@@ -199,10 +207,11 @@ class Client:
     ) -> tuple[aiohttp.ClientResponse, Step]:
         """Ask, and follow redirects; the response returned is open and neither 429 nor 5xx."""
         while True:
-            response = await self._send(hub, step, request, credential)
+            sent = credential if step.trusted else None
+            response = await self._send(hub, step, request, sent)
             headers = lowered(response.headers.items())
             try:
-                check_available(response.status, headers, step.origin.authority, self._clock)
+                self._standing.judge(step.origin, sent, response.status, headers)
                 if not follow or response.status not in REDIRECTS or "location" not in headers:
                     return response, step
                 step = self._policy.follow(step, headers["location"])
@@ -219,7 +228,8 @@ class Client:
     ) -> aiohttp.ClientResponse:
         """Make one request, a second time if a kept connection turns out to be dead."""
         self._addresses.literal(step.origin.host)
-        headers = outgoing(request, credential if step.trusted else None)
+        self._standing.check(step.origin, credential)
+        headers = outgoing(request, credential)
         proxy = self._proxies.of(step.origin)
         began = self._clock.monotonic()
         status = 0

@@ -87,7 +87,8 @@ class TransferHead:
     *start* is the offset of the first byte that follows and *size* the whole blob's, in bytes;
     *validator* is a strong ETag with its quotes, `None` if there is none, to resume with;
     *headers* are those of the answer itself, *hub_headers* those of the first answer (a redirect's
-    carry ``x-repo-commit`` and ``x-linked-etag``); *host* is who sent the bytes.
+    carry ``x-repo-commit`` and ``x-linked-etag``); *host* is who sent the bytes and *base* the upstream
+    that led there, which alone knows the validator.
     """
 
     status: int
@@ -97,6 +98,7 @@ class TransferHead:
     headers: Mapping[str, str]
     hub_headers: Mapping[str, str]
     host: str
+    base: str
 
 
 Sink: TypeAlias = Callable[[memoryview], object]
@@ -119,8 +121,12 @@ class Fetcher(Protocol):
         head: Callable[[TransferHead], object] | None,
         stop: StopToken,
         end: int | None = None,
+        source: str | None = None,
     ) -> TransferHead:
         """Fetch bytes *offset* up to *end* (the blob's end if `None`) of a blob of *size* bytes.
+
+        *source* is the upstream that *validator* is from, `None` if that is not known; any other one is
+        asked for the range without it.
 
         *head* is called once the answer is known to fit, before the first byte goes to *sink*; the
         bytes then come in order, exactly as many as were asked for. What *sink* and *head* raise goes

@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from typing import Final, TypeAlias
 
@@ -31,8 +31,9 @@ from mirror.upstream.heads import REDIRECTS, outgoing, strong_etag
 from mirror.upstream.policy import Policy, Step
 from mirror.upstream.pool import Pool
 from mirror.upstream.proxies import Proxies
+from mirror.upstream.standing import Standing
 from mirror.upstream.stopping import StopToken
-from mirror.upstream.verdicts import Wanted, check_available, check_fits, refusal
+from mirror.upstream.verdicts import Wanted, check_fits, refusal
 from mirror.upstream.wire import Head, Wire, dial
 
 BUFFER: Final = 256 << 10
@@ -73,7 +74,7 @@ class Transfers:
     """Fetches blobs for any number of threads, which share idle connections.
 
     *policy* says what may be asked, *addresses* what may be dialled and *proxies* through whom; *trust*
-    is the TLS context.
+    is the TLS context; *standing* is shared with the asynchronous client.
     """
 
     def __init__(
@@ -83,10 +84,12 @@ class Transfers:
         *,
         trust: ssl.SSLContext,
         clock: Clock,
+        standing: Standing,
         timeouts: Timeouts | None = None,
         proxies: Proxies | None = None,
     ) -> None:
         self._policy = policy
+        self._standing = standing
         self._addresses = addresses
         self._trust = trust
         self._clock = clock
@@ -113,10 +116,11 @@ class Transfers:
         head: Callable[[TransferHead], object] | None,
         stop: StopToken,
         end: int | None = None,
+        source: str | None = None,
     ) -> TransferHead:
         """Fetch a blob or a part of it; see `mirror.upstream.contract.Fetcher`."""
         wanted = Wanted(offset, size if end is None else end, size, validator)
-        found = self._find(hub, request, credential, wanted, stop)
+        found = self._find(hub, request, credential, wanted, stop, source)
         answer = TransferHead(
             found.head.status,
             offset,
@@ -125,16 +129,19 @@ class Transfers:
             found.head.headers,
             found.hub_headers,
             found.wire.origin.authority,
+            found.step.base,
         )
         reusable = False
         try:
             if head is not None:
                 head(answer)
             self._pour(found, wanted.end - wanted.start, sink, stop)
-        except TruncatedBodyError:
+        except TruncatedBodyError as error:
             self._forget((hub, request.target, credential))
+            self._standing.failed(found.step, error)
             raise
         else:
+            self._standing.did_well(found.step)
             reusable = found.body.ended and found.head.keeps_open
         finally:
             self._leave(found.wire, reusable=reusable)
@@ -147,25 +154,35 @@ class Transfers:
         credential: Credential | None,
         wanted: Wanted,
         stop: StopToken,
+        source: str | None,
     ) -> _Found:
-        """Ask the hub's upstreams in order until one has the wanted bytes."""
+        """Ask the hub's upstreams in order until one has the wanted bytes.
+
+        Another upstream than *source* knows nothing of its validators: there the blob's size and digest
+        must do.
+        """
+
+        def from_step(step: Step) -> Wanted:
+            return wanted if source in (None, step.base) else replace(wanted, validator=None)
+
         key = (hub, request.target, credential)
         trouble: UpstreamUnavailableError | None = None
         known = self._route(key) if wanted.ranged else None
         if known is not None:
             step, hub_headers = known
             try:
-                return self._walk(step, request, credential, wanted, stop, hub_headers)
+                return self._walk(step, request, credential, from_step(step), stop, hub_headers)
             except UpstreamBusyError:
                 raise
             except UpstreamUnavailableError:
                 self._forget(key)  # A signed URL that expired, for one: the hub knows the new one.
-        for step in self._policy.steps(hub, request.target):
+        for step in self._standing.order(self._policy.steps(hub, request.target)):
             try:
-                found = self._walk(step, request, credential, wanted, stop)
+                found = self._walk(step, request, credential, from_step(step), stop)
             except (UpstreamBusyError, RestartNeededError):
                 raise
             except UpstreamUnavailableError as error:
+                self._standing.failed(step, error)
                 trouble = error
             else:
                 if found.step is not step:
@@ -197,6 +214,8 @@ class Transfers:
                     following = self._policy.follow(step, head.headers["location"])
                     _read(body, _MAX_REDIRECT_BODY)
                 else:
+                    sent = credential if step.trusted else None
+                    self._standing.judge(step.origin, sent, head.status, head.headers)
                     self._judge(head, body, wanted, wire, own=step.origin == home)
             if following is None:
                 return _Found(step, wire, head, body, hub_headers)
@@ -225,7 +244,6 @@ class Transfers:
     def _judge(self, head: Head, body: Body, wanted: Wanted, wire: Wire, *, own: bool) -> None:
         """Raise unless the answer holds the wanted bytes."""
         host = wire.origin.authority
-        check_available(head.status, head.headers, host, self._clock)
         if 400 <= head.status < 500 and not (wanted.ranged and head.status == 416):
             raise refusal(head.status, head.headers, _read(body, _MAX_REFUSAL), host, own=own)
         check_fits(head.status, head.headers, wanted, host)
@@ -239,7 +257,9 @@ class Transfers:
         stop: StopToken,
     ) -> tuple[Wire, Head]:
         """Send one request and read the head of its answer, on a kept connection if one is alive."""
-        headers = outgoing(request, credential if step.trusted else None, wanted.headers())
+        sent = credential if step.trusted else None
+        self._standing.check(step.origin, sent)
+        headers = outgoing(request, sent, wanted.headers())
         proxy = self._proxies.of(step.origin)
         try:
             kept = self._pool.take(step.origin)

@@ -30,6 +30,7 @@ from mirror.upstream.client import Client
 from mirror.upstream.contract import Asker, Fetcher, TransferHead
 from mirror.upstream.failures import RestartNeededError, StoppedError
 from mirror.upstream.policy import Policy
+from mirror.upstream.standing import Standing
 from mirror.upstream.stopping import StopToken
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
@@ -69,10 +70,18 @@ class _RealWorld:
         policy = Policy({HUB: (self._listener.url,)})
         self._addresses = Addresses(policy.named, clock)
         trust = tls_context()
+        standing = Standing(clock)
         self._client = Client(
-            policy, self._addresses, trust=trust, clock=clock, observe=lambda _: None
+            policy,
+            self._addresses,
+            trust=trust,
+            clock=clock,
+            observe=lambda _: None,
+            standing=standing,
         )
-        self.fetcher: Fetcher = Transfers(policy, self._addresses, trust=trust, clock=clock)
+        self.fetcher: Fetcher = Transfers(
+            policy, self._addresses, trust=trust, clock=clock, standing=standing
+        )
         self._listener.__enter__()
         self._up = True
 
@@ -214,11 +223,7 @@ def test_ask_returns_whole_answers(world: World) -> None:
 
 
 def test_ask_raises_for_what_is_no_answer(world: World) -> None:
-    """429, 5xx, a broken body, one beyond the limit, no connection."""
-    world.script("/a", Scripted(429, headers=(("Retry-After", "5"),)))
-    with pytest.raises(UpstreamBusyError) as caught:
-        _ask(world)
-    assert caught.value.retry_after == 5.0
+    """5xx, a broken body, one beyond the limit, no connection."""
     world.script("/a", Scripted(503))
     with pytest.raises(UpstreamUnreachableError):
         _ask(world)
@@ -234,8 +239,17 @@ def test_ask_raises_for_what_is_no_answer(world: World) -> None:
         _ask(world)
 
 
+@pytest.mark.parametrize("way", [_ask, _stream, _fetch])
+def test_a_429_says_when_to_come_back(world: World, way: Callable[[World], object]) -> None:
+    """However it was met."""
+    world.script("/a", Scripted(429, headers=(("Retry-After", "5"),)))
+    with pytest.raises(UpstreamBusyError) as caught:
+        way(world)
+    assert caught.value.retry_after == 5.0
+
+
 def test_stream_hands_on_and_breaks_with_upstream(world: World) -> None:
-    """Any answer streams; a body that breaks off raises; 429, 5xx and no connection raise on entry."""
+    """Any answer streams; a body that breaks off raises; 5xx and no connection raise on entry."""
     world.script("/a", Scripted(401, DATA))
     assert _stream(world) == (401, len(DATA), DATA)
     world.script("/a", Scripted(200, DATA, cut=500))
@@ -244,10 +258,6 @@ def test_stream_hands_on_and_breaks_with_upstream(world: World) -> None:
     world.script("/a", Scripted(502))
     with pytest.raises(UpstreamUnreachableError):
         _stream(world)
-    world.script("/a", Scripted(429))
-    with pytest.raises(UpstreamBusyError) as caught:
-        _stream(world)
-    assert caught.value.retry_after is None
     world.go_down()
     with pytest.raises(UpstreamUnreachableError):
         _stream(world)
@@ -295,11 +305,8 @@ def test_fetch_refusals_keep_what_the_hub_said(world: World, status: int) -> Non
 
 
 def test_fetch_raises_for_what_is_not_the_blob(world: World) -> None:
-    """429, 5xx, another size, another status, no connection: nothing is handed over."""
+    """5xx, another size, another status, no connection: nothing is handed over."""
     taken = Taken()
-    world.script("/a", Scripted(429))
-    with pytest.raises(UpstreamBusyError):
-        _fetch(world, taken)
     world.script("/a", Scripted(500))
     with pytest.raises(UpstreamUnreachableError):
         _fetch(world, taken)

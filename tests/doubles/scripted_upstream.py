@@ -123,9 +123,11 @@ class ScriptedUpstream:
         head: Callable[[TransferHead], object] | None,
         stop: StopToken,
         end: int | None = None,
+        source: str | None = None,
     ) -> TransferHead:
         """Hand the scripted body over in pieces."""
         stop.check()
+        validator = validator if source in (None, BASE) else None
         wanted = Wanted(offset, size if end is None else end, size, validator)
         asked = dict(wanted.headers())
         self.asked.append(Question(hub, request, credential, asked.get("Range", "")))
@@ -137,7 +139,7 @@ class ScriptedUpstream:
             raise refusal(answer.status, headers, answer.body, HOST, own=True)
         check_fits(answer.status, headers, wanted, HOST)
         told = TransferHead(
-            answer.status, offset, size, strong_etag(headers), headers, headers, HOST
+            answer.status, offset, size, strong_etag(headers), headers, headers, HOST, BASE
         )
         if head is not None:
             head(told)

@@ -45,10 +45,6 @@ def test_f12_upstream_says_429(site: Site) -> None:
     assert all(1 <= int(one.headers["retry-after"]) <= 30 for one in refused)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="upstream is asked again before its Retry-After is over",
-)
 def test_f12_upstream_is_left_alone_after_429(site: Site) -> None:
     """While Retry-After runs upstream gets at most a request per second; afterwards all is well."""
     _two_repos(site)
@@ -84,10 +80,6 @@ def test_f13_upstream_fails(site: Site, status: int) -> None:
     assert site.get("acme/absent").status == 200
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="every question about something new asks upstream again in an outage",
-)
 def test_f13_a_failing_upstream_is_left_alone(site: Site) -> None:
     """Forty questions in an outage cost upstream five requests at most."""
     for number in range(40):

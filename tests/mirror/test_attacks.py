@@ -778,6 +778,33 @@ def test_one_callers_odd_request_does_not_end_service_for_others(
     assert mirror.ask("/-/status").json()["state"] == "online"
 
 
+def test_nobody_keeps_what_is_not_here_from_others(mirror: Running, origin: Origin) -> None:
+    """Questions about a repo that upstream always fails at: others still get what is not here yet."""
+    files = {f"{number}.txt": b"%d" % number for number in range(20)}
+    origin.add_repo("models", "acme/open", files=files)
+    origin.fault(Fault("status", server="hub", path="/mallory/", status=503, times=None))
+    for number in range(20):
+        assert mirror.ask(f"/api/models/mallory/repo-{number}").status == 501
+        got = mirror.ask(_file("acme/open", f"{number}.txt"))
+        assert (got.status, got.body) == (200, b"%d" % number)
+
+
+def test_whoever_asks_too_much_waits_alone(mirror: Running, origin: Origin) -> None:
+    """A caller who is told 429 is told so from here meanwhile; all others are served."""
+    origin.add_repo("models", "acme/open", files={"a.txt": b"a"})
+    _add(origin, "acme/private")
+    wait = {"Retry-After": "600"}
+    origin.fault(Fault("status", server="hub", status=429, headers=wait, times=1))
+    assert mirror.ask(_file("acme/private"), token="tokenB").status == 429
+    origin.clear_log()
+
+    again = mirror.ask(_file("acme/private"), token="tokenB")
+    assert (again.status, 1 <= int(again.headers["retry-after"]) <= 300) == (429, True)
+    assert origin.log == []
+    assert mirror.ask(_file("acme/private"), token="tokenA").body == CONFIG
+    assert mirror.ask(_file("acme/open", "a.txt")).body == b"a"
+
+
 def test_nobody_brings_an_outage_about_to_be_believed_longer(
     mirror: Running, origin: Origin
 ) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.mirror.running import Got, Running
-from tests.origin import Origin
+from tests.origin import Fault, Origin
 
 # What the first answer of an outage may wait for upstream, and what a refusal may take in all; the margin
 # is for a machine that others use as well.
@@ -112,6 +112,30 @@ def test_an_outage_ends_by_itself(impatient: Running, origin: Origin) -> None:
         time.sleep(0.05)
 
     assert impatient.ask("/acme/tiny/resolve/main/config.json").body == b'{"new": 1}'
+
+
+def test_an_upstream_that_fails_is_left_alone_until_it_answers(
+    mirror: Running, origin: Origin
+) -> None:
+    """Forty questions about what is not here cost it five requests; it is seen to be up by itself."""
+    for number in range(40):
+        origin.add_repo("models", f"acme/cold-{number}", files={"a.txt": b"a"})
+    origin.add_repo("models", "acme/known", files={"a.txt": b"here", "b.txt": b"not here"})
+    assert mirror.ask("/acme/known/resolve/main/a.txt").body == b"here"
+    origin.clear_log()
+    origin.fault(Fault(action="status", status=502, times=None))
+
+    cold = [f"/acme/cold-{number}/resolve/main/a.txt" for number in range(40)]
+    paths = [*cold[:1], "/acme/known/resolve/main/b.txt", *cold, "/api/models?search=x"]
+    for path in paths:
+        got = mirror.ask(path)
+        assert (got.status, "x-hf-warning" in got.headers) == (501, True), path
+    assert mirror.ask("/acme/known/resolve/main/a.txt").body == b"here"
+    assert len(origin.log) <= 5
+
+    origin.clear_faults()
+    mirror.wait_for(lambda: mirror.ask(cold[0]).body == b"a", timeout=15)
+    assert mirror.ask("/acme/known/resolve/main/b.txt").body == b"not here"
 
 
 def test_offline_sends_nothing(tmp_path: Path, origin: Origin) -> None:

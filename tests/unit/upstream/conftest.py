@@ -17,6 +17,7 @@ from mirror.upstream.client import Client
 from mirror.upstream.contract import Timeouts, TransferHead
 from mirror.upstream.policy import Policy
 from mirror.upstream.proxies import Proxies
+from mirror.upstream.standing import Standing
 from mirror.upstream.stopping import StopToken
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
@@ -54,12 +55,14 @@ class Upstream:
         )
         trust = tls_context(authorities)
         self.events: list[Event] = []
+        standing = Standing(clock)
         self.client = Client(
             self.policy,
             self.addresses,
             trust=trust,
             clock=clock,
             observe=self.events.append,
+            standing=standing,
             timeouts=timeouts,
             proxies=proxies,
         )
@@ -68,6 +71,7 @@ class Upstream:
             self.addresses,
             trust=trust,
             clock=clock,
+            standing=standing,
             timeouts=timeouts,
             proxies=proxies,
         )
