@@ -57,6 +57,7 @@ from mirror.upkeep.pins import pinned
 from mirror.upkeep.running import boot_id
 from mirror.upkeep.scrub import Scrub
 from mirror.upkeep.sweep import Sweep
+from mirror.upkeep.watch import Watch
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
 from mirror.upstream.contract import Timeouts
@@ -373,7 +374,7 @@ def _house(
         clock.wall()  # it tells a clock that was set from one that jumps by looking often
         return LOOK_EVERY
 
-    jobs = [keep_room, keep_time, sweep.step]
+    jobs = [keep_room, keep_time, Watch(store, clock).step, sweep.step]
     if settings.scrub_period is None:
         return House(jobs, clock, observe)
     scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
