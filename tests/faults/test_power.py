@@ -94,6 +94,12 @@ class _Store:
     def _round(self, mirror: Child, origin: Origin, number: int) -> None:
         chance = random.Random(f"{self._seed} {number}")
         settled, before = list(self._repos), self._stored()
+        if settled and chance.random() < 0.2:
+            # At rest, before anything of this round syncs what the last one should have.
+            with self._power.after() as disk:
+                names = {name for name, _ in before}
+                told = f"seed {self._seed}, at rest before round {number}"
+                self._judge(disk / "data", origin, settled, names, told)
         self._repos.append(publish(origin, f"acme/power-{number}", number))
         delay = chance.uniform(0, 0.3)
         told = f"seed {self._seed}, round {number}, after {delay:.3f} s"
