@@ -64,14 +64,16 @@ class Learning:
         # The journal first: the index may be lost, and is brought level with it then.
         if lines:
             await asyncio.to_thread(self._journal.append, lines)
+        for reply in kept:
+            await asyncio.to_thread(self._records.save_reply, reply)
         if lasting:
             await _done(self._catalog.record(lasting))
+        # A record is made of the whole list, which the catalog has; what a kill comes before is made at
+        # the next start (`mirror.index.rebuild.save_missing`).
         for snapshot in whole:
             await asyncio.to_thread(
                 self._records.save, self._catalog, snapshot.repo, snapshot.commit
             )
-        for reply in kept:
-            await asyncio.to_thread(self._records.save_reply, reply)
         return replies
 
     async def _judge(self, verdict: Verdict, fingerprint: str) -> None:

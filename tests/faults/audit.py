@@ -130,6 +130,12 @@ def indexed(data: Path) -> dict[str, int]:
     return {str(name).lower(): int(str(size)) for name, size in rows}
 
 
+def linked(data: Path) -> set[str]:
+    """The blobs that a git sha1 leads to in the index."""
+    rows = _rows(data / "v1", "SELECT hex(sha256) FROM links")
+    return {str(name).lower() for (name,) in rows}
+
+
 def _rows(root: Path, statement: str) -> list[tuple[object, ...]]:
     """Ask a copy of the index, for reading alone may change its write-ahead log.
 
