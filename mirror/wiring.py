@@ -58,6 +58,7 @@ from mirror.upkeep.pins import pinned
 from mirror.upkeep.running import boot_id
 from mirror.upkeep.scrub import Scrub
 from mirror.upkeep.sweep import Sweep
+from mirror.upkeep.watch import Watch
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
 from mirror.upstream.contract import Timeouts
@@ -394,7 +395,7 @@ def _house(  # noqa: PLR0913, PLR0917 -- each job's parts once
         arrears.settle()
         return BOOKS_EVERY
 
-    jobs = [keep_room, keep_time, keep_books, sweep.step]
+    jobs = [keep_room, keep_time, keep_books, Watch(store, clock).step, sweep.step]
     if settings.scrub_period is None:
         return House(jobs, clock, observe)
     scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)

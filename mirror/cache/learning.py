@@ -63,12 +63,14 @@ class Learning:
         # The journal first: the index may be lost, and is brought level with it then.
         if lines:
             await asyncio.to_thread(self._arrears.append, lines)
-        if lasting:
-            await _done(self._catalog.record(lasting))
-        for snapshot in whole:
-            await asyncio.to_thread(self._arrears.save, snapshot.repo, snapshot.commit)
         for reply in kept:
             await asyncio.to_thread(self._arrears.save_reply, reply)
+        if lasting:
+            await _done(self._catalog.record(lasting))
+        # A record is made of the whole list, which the catalog has; what a kill comes before is made at
+        # the next start (`mirror.index.rebuild.save_missing`).
+        for snapshot in whole:
+            await asyncio.to_thread(self._arrears.save, snapshot.repo, snapshot.commit)
         return replies
 
     async def _judge(self, verdict: Verdict, fingerprint: str) -> None:

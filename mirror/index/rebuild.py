@@ -15,7 +15,7 @@ from mirror.index.journal import Journal
 from mirror.index.lines import Link, Note
 from mirror.index.protocol import Index
 from mirror.index.records import Records, SnapshotRecord
-from mirror.names import Entries, Ref, Visibility
+from mirror.names import Entries, Ref, SnapshotState, Visibility
 
 # Records handed to the writer before waiting for the first of them: enough to keep it busy, and few
 # enough to hold in memory (one of 100 000 entries takes 60 MiB).
@@ -64,6 +64,23 @@ def rebuild(
         waiting.popleft().result()
     match_blobs(catalog, blobs)
     catalog.finish()
+
+
+def save_missing(catalog: Index, records: Records) -> int:
+    """Write the records that a kill came before: a list is whole in the catalog first; returns how many.
+
+    Until then the catalog alone has it, and it would be lost with the catalog. Raises `StoreError`.
+    """
+    saved = 0
+    for row in catalog.repos(public_only=False):
+        for commit in {ref.commit for ref in catalog.refs(row.repo)}:
+            snapshot = catalog.snapshot(row.repo, commit)
+            if snapshot is None or snapshot.state is not SnapshotState.COMPLETE:
+                continue
+            if not records.path(row.repo, commit).exists():
+                records.save(catalog, row.repo, commit)
+                saved += 1
+    return saved
 
 
 class _Latest:

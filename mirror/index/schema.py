@@ -255,7 +255,7 @@ def open_for_writing(path: Path, *, killed: bool) -> tuple[sqlite3.Connection, b
     """
     try:
         sound = not _mark(path).exists() and path.exists()
-        # Before the file is opened in any way: that takes a log that was cut short for a whole one.
+        # SQLite takes a log that was cut short for a whole one: the count of transactions tells.
         sound = sound and (not killed or Tally(path).holds())
         fresh = not (sound and _is_current(path))
         if fresh:

@@ -3,8 +3,9 @@
 SQLite keeps the last transactions in a file of its own (``-wal``) until they are moved into the catalog. A
 process that is killed loses none of them, but the file can be lost or cut before the next start, by a tool
 that takes it for a leftover, a copy that leaves it out, a file system that is repaired; and SQLite then
-opens what remains without a word. So every transaction counts itself, and once it is committed, its count
-and the size of the log are noted here. A kill in between leaves the catalog ahead of the note, never behind.
+opens what remains without a word. So every transaction counts itself, and once it is committed, its count is
+noted here. A kill in between leaves the catalog ahead of the note, never behind. Where the log is, and how
+long, says nothing: whoever opens the catalog and closes it again moves the log into it.
 
 It also says whether something is held that the disk does not take (`mirror.index.held`): should the process
 end before that is written, what was taken away from callers meanwhile is lost, so what the catalog believes
@@ -27,10 +28,8 @@ _DOUBT: Final = """
 """
 
 # Of one length always, so that it is written over in place: that takes no room, and is whole or not done.
-_FORM: Final = b"%020d %020d %d\n"
-_NO_LOG: Final = b"%020d" % 0
-_LOG_AT: Final = 21
-_OWING_AT: Final = 42
+_FORM: Final = b"%020d %d\n"
+_OWING_AT: Final = 21
 
 
 class Tally:
@@ -38,7 +37,6 @@ class Tally:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._log = path.with_name(f"{path.name}-wal")
         self._file = path.with_name(f"{path.name}-committed")
         self._fd = -1
         self._owing = False
@@ -49,8 +47,8 @@ class Tally:
         Where the last run owed something, what is believed of audiences is old from now on. Raises
         `sqlite3.Error` when that cannot be written.
         """
-        with suppress(OSError, ValueError):
-            self._owing = bool(int(self._file.read_bytes().split()[2]))
+        with suppress(OSError, ValueError, IndexError):
+            self._owing = bool(int(self._file.read_bytes().split()[1]))
         if self._owing:
             connection.executescript(_DOUBT)
             self._owing = False
@@ -79,27 +77,22 @@ class Tally:
             if self._fd < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._fd = os.open(self._file, flags, 0o600)
-            size = self._log.stat().st_size if self._log.exists() else 0
-            self._overwrite(_FORM % (number, size, self._owing), 0)
+            self._overwrite(_FORM % (number, self._owing), 0)
 
     def close(self) -> None:
-        """Note that nothing is left in the log, which went with its last connection."""
-        if self._fd < 0:
-            return
-        if not self._log.exists():
-            self._overwrite(_NO_LOG, _LOG_AT)
-        os.close(self._fd)
-        self._fd = -1
+        """Let go of the file; may be called twice."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with suppress(OSError):
+                os.close(fd)
 
     def holds(self) -> bool:
         """Whether the catalog has all that was noted; without a note it does not. Nobody may write it."""
         try:
-            number, size, _ = map(int, self._file.read_bytes().split())
-            if size and self._log.stat().st_size < size:
-                return False
+            number = int(self._file.read_bytes().split()[0])
             with closing(sqlite3.connect(self._path)) as connection:
                 (counted,) = connection.execute(_COUNTED).fetchone()
-        except (OSError, ValueError, TypeError, sqlite3.DatabaseError):
+        except (OSError, ValueError, TypeError, IndexError, sqlite3.DatabaseError):
             return False
         return bool(counted >= number)
 

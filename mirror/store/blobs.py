@@ -21,7 +21,7 @@ from mirror.store import durable
 from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
 from mirror.store.partials import Partial
-from mirror.store.residency import Residency, Unknown, choose, random_access
+from mirror.store.residency import Residency, Unknown, choose, random_access, unmark_absent
 from mirror.store.shelf import Shelf
 from mirror.store.stored import Checks, DiskBlob, Identity, OpenFile, Upkeep
 from mirror.store.sums import PIECE, Sums, read_size
@@ -249,6 +249,25 @@ class DiskStore:
                 if entry.is_file(follow_symlinks=False):
                     size = entry.stat(follow_symlinks=False).st_size
                     yield Blob(Digest(SHA256, entry.name), size)
+
+    def watch(self) -> Iterator[None]:
+        """Notice which pieces have left memory since they were checked, a blob at a time.
+
+        A reader notices it too, but only when it comes: until then somebody else, a backup say, may have
+        brought the piece back, and nobody has checked it since. A blob costs an open and some 10 us.
+        """
+        residency = self.residency
+        if not residency.exact:
+            return
+        for digest, checks in self._shelf.checked():
+            with contextlib.suppress(OSError):  # gone meanwhile, or no descriptor to be had
+                fd = os.open(self._layout.blob(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    if Identity.of(os.fstat(fd)) == checks.identity:
+                        unmark_absent(residency, fd, checks.marks, checks.identity.size)
+                finally:
+                    os.close(fd)
+            yield
 
     def in_use(self, digest: Digest) -> bool:
         """Whether somebody is reading the blob now: such a blob is not evicted."""

@@ -218,3 +218,19 @@ def checked_end(
             marks[piece] = 0
             end = piece
     return max(offset, min(end * PIECE, limit))
+
+
+def unmark_absent(residency: Residency, fd: int, marks: bytearray, size: int) -> None:
+    """Clear the marks of those pieces of a file of *size* bytes that are not in memory now.
+
+    *marks* is as in `checked_end`. One system call for a run of up to `RUN` bytes that are there.
+    """
+    start = marks.find(1)
+    while start >= 0:
+        end = marks.find(0, start, start + RUN // PIECE)
+        end = min(start + RUN // PIECE, len(marks)) if end < 0 else end
+        if not residency.resident(fd, start * PIECE, min(end * PIECE, size)):
+            for piece in range(start, end):
+                if not residency.resident(fd, piece * PIECE, min((piece + 1) * PIECE, size)):
+                    marks[piece] = 0
+        start = marks.find(1, end)

@@ -74,6 +74,12 @@ class Shelf:
         file = self._files.get(digest)
         return file is not None and file.readers > 0
 
+    def checked(self) -> list[tuple[Digest, Checks]]:
+        """The remembered blobs of which a piece is marked as checked."""
+        with self._lock:
+            known = list(self._checks.items())
+        return [(digest, checks) for digest, checks in known if checks.marks.find(1) >= 0]
+
     def forget(self, digest: Digest) -> None:
         """Take a blob off: its name means nothing any more."""
         with self._lock:

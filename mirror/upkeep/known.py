@@ -16,7 +16,7 @@ from mirror.index.arrears import Arrears
 from mirror.index.catalog import Catalog
 from mirror.index.journal import Journal
 from mirror.index.memo import Memo
-from mirror.index.rebuild import match_blobs, rebuild
+from mirror.index.rebuild import match_blobs, rebuild, save_missing
 from mirror.index.records import Records
 from mirror.store import durable
 from mirror.store.blobs import BlobStore
@@ -83,6 +83,7 @@ class Known:
             rebuild(self.catalog, self.records, self.journal, blobs)
         elif last is End.KILLED:
             match_blobs(self.catalog, blobs)
+            save_missing(self.catalog, self.records)
 
     def _finish(self) -> None:
         """Note a clean end, once everything is on the disk; where it cannot get there the mark stays."""

@@ -130,15 +130,25 @@ def indexed(data: Path) -> dict[str, int]:
     return {str(name).lower(): int(str(size)) for name, size in rows}
 
 
+def linked(data: Path) -> set[str]:
+    """The blobs that a git sha1 leads to in the index."""
+    rows = _rows(data / "v1", "SELECT hex(sha256) FROM links")
+    return {str(name).lower() for (name,) in rows}
+
+
 def _rows(root: Path, statement: str) -> list[tuple[object, ...]]:
-    """Ask a copy of the index, for reading alone may change its write-ahead log."""
+    """Ask a copy of the index, for reading alone may change its write-ahead log.
+
+    An index whose tables were still to be made names nothing.
+    """
     if not (root / "index.sqlite3").exists():
         return []
     with tempfile.TemporaryDirectory() as folder:
         for path in root.glob("index.sqlite3*"):
             shutil.copy(path, folder)
         with closing(sqlite3.connect(Path(folder) / "index.sqlite3")) as index:
-            return index.execute(statement).fetchall()
+            made = index.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            return index.execute(statement).fetchall() if made else []
 
 
 def traces(files: Iterable[Path], secrets: Iterable[str]) -> list[str]:

@@ -17,6 +17,9 @@ SIZES: Final = (
     17, 130, 900, 2_000, 5_000, 9_000, 20_000, 65_536, 90_000, MIB, MIB + 1, 2 * MIB + 7, 3 * MIB + 5,
 )  # fmt: skip
 
+# Up to here a file is git's own, known by its sha1.
+GIT: Final = 10_000
+
 CLIENTS: Final = 8
 PATIENCE: Final = 20.0  # seconds
 
@@ -37,7 +40,7 @@ class Published:
 def publish(origin: Origin, name: str, seed: int) -> Published:
     """Add a repo with a file of each of `SIZES`, whose bytes no other *seed* has."""
     files = {f"{at}.bin": noise(size, seed * 100 + at) for at, size in enumerate(SIZES)}
-    large = lambda path: len(files.get(path, b"")) > 10_000  # noqa: E731 -- small files are git's own
+    large = lambda path: len(files.get(path, b"")) > GIT  # noqa: E731
     origin.add_repo("models", name, files=dict(files), lfs=large, xet=False)
     return Published(name, files)
 

@@ -109,6 +109,16 @@ def test_a_start_that_is_killed_misses_nothing(killed: Path) -> None:
     assert not _log(killed).exists()
 
 
+def test_a_start_that_is_killed_before_it_writes_misses_nothing(killed: Path) -> None:
+    """Looking at the catalog moves its log into it: the next start must not take that for a loss."""
+    assert Tally(killed).holds()
+    assert not _log(killed).exists()
+    catalog = Catalog.open(killed, killed=True)
+    assert not catalog.fresh
+    assert catalog.ref(REPO, "main") == REF
+    catalog.close()
+
+
 def test_a_catalog_made_anew_is_not_held_against_the_old_one(killed: Path) -> None:
     """The note goes with the catalog that it was about."""
     for _ in range(100):

@@ -124,6 +124,27 @@ def test_reads_never_give_out_a_rotten_piece(shop: Shop, piece: int) -> None:
     assert read(shop.open()) == DATA
 
 
+def test_reads_notice_what_another_program_brought_back(shop: Shop) -> None:
+    """A piece that left memory and was read by somebody else is checked, once the watch saw it absent."""
+    blob = shop.open()
+    shop.residency.absent = {3}
+    flip(shop.kit.file(shop.digest), 3 * PIECE + 7)
+    for _ in shop.kit.store.watch():
+        pass
+    shop.residency.absent = set()
+    assert blob.ready(0, END) == 3 * PIECE
+    with pytest.raises(StoreCorruptError, match="piece 3"):
+        read(blob)
+
+
+def test_reads_are_not_checked_again_for_being_watched(shop: Shop) -> None:
+    """What stayed in memory keeps its marks, and a blob that is gone is passed over."""
+    blob, other = shop.open(), shop.kit.fill(b"other")
+    shop.kit.file(other).unlink()
+    assert len(list(shop.kit.store.watch())) == 2
+    assert blob.ready(0, END) == END
+
+
 def test_reads_condemn_the_bad_file_and_not_its_successor(shop: Shop) -> None:
     """A reader that finds damage late must not set the good copy aside that came since."""
     late, early = shop.open(), shop.open()

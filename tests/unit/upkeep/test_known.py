@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mirror.digest import Digest
-from mirror.names import Entries
+from mirror.names import Entries, Ref
 from mirror.store import durable
 from mirror.store.blobs import DiskStore
 from mirror.store.layout import Layout
@@ -13,7 +13,7 @@ from mirror.store.ledger import Ledger
 from mirror.upkeep import known as known_module
 from mirror.upkeep.known import Known
 from mirror.upkeep.running import End, RunMark, boot_id
-from tests.unit.index.samples import COMMIT, REPO, head, large
+from tests.unit.index.samples import COMMIT, NOON, REPO, head, large
 from tests.unit.store.kit import Kit
 
 BOOT = "6f3c0f4e-1f9a-4c7e-9b58-000000000001"
@@ -85,6 +85,22 @@ def test_known_is_rebuilt_after_a_power_cut(layout: Layout) -> None:
         assert not known.catalog.fresh
         assert known.catalog.snapshot(REPO, COMMIT) == head()
         assert known.catalog.entry(REPO, COMMIT, "model.bin") == large("model.bin")
+
+
+def test_known_writes_the_record_that_a_kill_came_before(layout: Layout) -> None:
+    """A list that was whole in the catalog alone is on the disk after the next start, and outlives it."""
+    ref = Ref(REPO, "main", COMMIT, NOON)
+    with _opened(layout, BOOT) as known:
+        known.catalog.record([Entries(REPO, COMMIT, (large("model.bin"),)), head(), ref]).result()
+    RunMark(layout, BOOT).begin()
+    with _opened(layout, BOOT) as known:
+        assert known.records.path(REPO, COMMIT).exists()
+    for file in layout.root.glob("index.sqlite3*"):
+        file.unlink()
+
+    with _opened(layout, BOOT) as known:
+        assert known.catalog.snapshot(REPO, COMMIT) == head()
+        assert known.catalog.ref(REPO, "main") == ref
 
 
 def test_known_is_made_anew_when_a_kill_lost_what_it_cannot_lose(layout: Layout) -> None:
