@@ -65,11 +65,11 @@ serve: .venv/package ## run the mirror; more flags: make serve ARGS='--port 8091
 # ── Working on it ────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: test
-test: .venv ## every test but clients, faults and torture; one of them: make test ARGS='-k ranges'
-	$(BIN)/python -m pytest -m 'not clients and not torture' --ignore tests/faults $(ARGS)
+test: .venv ## every test but clients, long faults and torture; one of them: make test ARGS='-k ranges'
+	$(BIN)/python -m pytest -m 'not clients and not torture and not long' $(ARGS)
 
 .PHONY: faults
-faults: .venv ## what the mirror does when things break, some minutes: make faults ARGS='-k f07'
+faults: .venv ## what the mirror does when things break, the long ones too: make faults ARGS='-k f07'
 	$(BIN)/python -m pytest tests/faults -m 'not torture' $(ARGS)
 
 .PHONY: torture

@@ -1,7 +1,9 @@
-"""One client's three visits: cold, warm, and into an empty cache while upstream is away.
+"""One client's four visits: cold, warm, and twice into an empty cache that the mirror alone fills.
 
-The third visit meets a mirror that was restarted in between and whose branches are no longer fresh,
-for that is how an outage is met in practice: what counts is what is on disk.
+The third visit is made while upstream is away, the fourth to a mirror that runs with ``--offline``
+beside an upstream that is there; of that one no packet may leave. Both meet a mirror that was restarted
+in between and whose branches are no longer fresh, for that is how an outage is met in practice: what
+counts is what is on disk.
 """
 
 import dataclasses
@@ -11,10 +13,14 @@ from typing import Any
 
 from tests.clients.client import Report
 from tests.clients.mirror_process import running_mirror
+from tests.mirror.leaving import NotTraceableError, sent, traced
 from tests.origin import Origin
 from tests.origin.log import Seen
 
-PHASES = ("cold", "warm", "offline")
+PHASES = ("cold", "warm", "offline", "sealed")
+
+#: Those in which upstream is not asked.
+AWAY = ("offline", "sealed")
 
 #: Runs a client: the phase, an own home folder and the base URL in; what it reports out.
 Visit = Callable[[str, Path, str], Report]
@@ -51,14 +57,17 @@ def travel(
     direct: bool = False,
     settings: Mapping[str, str] | None = None,
 ) -> Journey:
-    """Make the three visits, each cold start with a mirror of its own.
+    """Make the four visits, each cold start with a mirror of its own.
 
     Args:
         origin: The upstream; it is up again when this returns.
         folder: Holds the mirror's data and the client's homes.
         visit: Runs the client once.
-        direct: Leave the mirror and the third visit out.
+        direct: Leave the mirror and all visits but the first two out.
         settings: More of the mirror's environment.
+
+    Raises:
+        AssertionError: The mirror never asked upstream, or did so with ``--offline``.
     """
     reports: dict[str, Report] = {}
     seen: dict[str, tuple[Seen, ...]] = {}
@@ -87,7 +96,36 @@ def travel(
             go("offline", "empty home", mirror.url)
     finally:
         origin.start()
+    _visit_sealed(origin, folder, lambda url: go("sealed", "another empty home", url), settings)
+    assert seen["sealed"] == (), "upstream was asked with --offline"
     return Journey(reports, seen, direct)
+
+
+def _visit_sealed(
+    origin: Origin,
+    folder: Path,
+    visit: Callable[[str], None],
+    settings: Mapping[str, str] | None,
+) -> None:
+    """Visit a mirror that runs with ``--offline``, and see by a trace that nothing left it.
+
+    Where processes cannot be traced, the log of the origin alone has to tell.
+    """
+    report = folder / "trace"
+    try:
+        before = traced(report)
+    except NotTraceableError:
+        before = ()
+    with running_mirror(
+        origin,
+        folder / "mirror",
+        ref_lifetime="1s",
+        settings={**(settings or {}), "MODELMIRROR_OFFLINE": "true"},
+        before=before,
+    ) as mirror:
+        visit(mirror.url)
+    if before:
+        assert sent(report, mirror.process.pid) == []
 
 
 def past_the_mirror(seen: Iterable[Seen]) -> list[str]:

@@ -8,7 +8,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +38,7 @@ def running_mirror(
     *,
     ref_lifetime: str = "1h",
     settings: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
 ) -> Iterator[MirrorProcess]:
     """Run a mirror of the origin for as long as the block lasts.
 
@@ -46,6 +47,7 @@ def running_mirror(
         folder: Holds the data folder and the log; a second run on it finds what the first stored.
         ref_lifetime: How long it believes a branch without asking.
         settings: More of the environment.
+        before: A program that becomes the mirror's, with its arguments.
 
     Raises:
         AssertionError: It did not start, or did not end by itself when asked to.
@@ -63,7 +65,7 @@ def running_mirror(
     }
     folder.mkdir(parents=True, exist_ok=True)
     data, log = folder / "data", folder / "mirror.log"
-    command = [sys.executable, "-m", "mirror", "serve", "--port", "0", "--data", str(data)]
+    command = [*before, sys.executable, "-m", "mirror", "serve", "--port", "0", "--data", str(data)]
     with (
         log.open("a") as errors,
         subprocess.Popen(

@@ -1,6 +1,6 @@
 """huggingface_hub from 0.25 to 2.4, with Xet and without: every call a user makes of it.
 
-Each client makes three visits (see `tests.clients.journey`), once, and the tests look at what came
+Each client makes four visits (see `tests.clients.journey`), once, and the tests look at what came
 of them, one family of calls and one phase at a time.
 """
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.clients.available import client
 from tests.clients.client import Report, client_environment, run_scenario
-from tests.clients.journey import PHASES, Journey, past_the_mirror, travel
+from tests.clients.journey import AWAY, PHASES, Journey, past_the_mirror, travel
 from tests.clients.world import ODD_PATH, READER, World, sha256
 from tests.origin import Origin
 
@@ -29,7 +29,7 @@ def journey(
     direct: bool,  # noqa: FBT001
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Journey:
-    """Let one client make its three visits."""
+    """Let one client make its four visits."""
     name = cast("str", request.param)
     group, _, xet = name.partition("-")
     environment = client(group)
@@ -83,7 +83,7 @@ def _task(world: World, phase: str) -> dict[str, Any]:
         },
         "filesystem": {"tiny": tiny.repo_id, "odd": ODD_PATH},
     }
-    if phase == "offline":
+    if phase in AWAY:
         task["untouched"] = "acme/untouched"
     return task
 
@@ -104,7 +104,7 @@ def test_hub_refusals_are_those_of_the_hub(journey: Journey, phase: str, world: 
         if one.digest:
             continue
         outcome = journey.outcome(phase, f"download {one.name}")
-        allowed = one.offline_errors if phase == "offline" else one.errors
+        allowed = one.offline_errors if phase in AWAY else one.errors
         if journey.direct:
             # Over http the library reads upstream's bare 401 as no more than an HTTP error.
             allowed = (*allowed, "HfHubHTTPError", "LocalEntryNotFoundError")
@@ -147,6 +147,7 @@ def test_hub_listings_tell_what_was_published(journey: Journey, phase: str, worl
         path: [size, sha256(tiny.contents[path]) if path.endswith(kept_as_lfs) else None]
         for path, size in sizes.items()
     }
+    assert got("model_info of everything") == [tiny.repo_id, tiny.commit]
     assert got("model_info at commit") == world.tiny_first_commit
     assert got("model_info renamed") == tiny.repo_id
     assert got("model_info gated") == "acme/gated"
@@ -185,7 +186,7 @@ def test_hub_existence_is_known(journey: Journey, phase: str) -> None:
         assert journey.outcome(phase, case).got() is True, case
     assert journey.outcome(phase, "file_exists not").got() is False
     missing = journey.outcome(phase, "repo_exists not")
-    if phase != "offline" and not journey.direct:
+    if phase not in AWAY and not journey.direct:
         assert missing.got() is False
     for case in ("model_info private refused", "tree private refused"):
         assert journey.outcome(phase, case).errors, case
@@ -228,6 +229,9 @@ def test_hub_command_downloads_what_was_published(
         path: files[path] for path in ("config.json", "model.safetensors")
     }
     assert journey.outcome(phase, "command missing file").errors
+    for case in ("command --dry-run", "command verify"):
+        if case in journey.reports[phase].outcomes:  # releases that have it
+            journey.outcome(phase, case).got()
 
 
 def test_hub_never_leaves_the_mirror(journey: Journey) -> None:
@@ -256,10 +260,11 @@ def test_hub_warm_visit_asks_upstream_nothing_public(journey: Journey, world: Wo
     assert asked == []
 
 
-def test_hub_unknown_repo_offline_is_refused_at_once(journey: Journey) -> None:
+@pytest.mark.parametrize("away", AWAY)
+def test_hub_unknown_repo_offline_is_refused_at_once(journey: Journey, away: str) -> None:
     """A repo never seen is refused without the client's retries, and not as if it were missing."""
     if journey.direct:
         pytest.skip("the scenario was run without a mirror")
-    outcome = journey.outcome("offline", "untouched")
+    outcome = journey.outcome(away, "untouched")
     assert "LocalEntryNotFoundError" in outcome.errors, outcome
     assert outcome.seconds < _REFUSAL_SECONDS

@@ -24,7 +24,7 @@ def journey(
     direct: bool,  # noqa: FBT001
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Journey:
-    """Let the libraries make their three visits in one process each."""
+    """Let the libraries make their four visits in one process each."""
     name = cast("str", request.param)
     environment = client("ml")
     task = {
@@ -85,6 +85,7 @@ def test_ml_transformers_configure_and_tokenise(journey: Journey, phase: str) ->
     """AutoConfig reads the branch and the tag; AutoTokenizer works with the published vocabulary."""
     assert journey.outcome(phase, "config").got() == 2
     assert journey.outcome(phase, "config at tag").got() == 1
+    assert journey.outcome(phase, "no generation config").got() is True
     assert journey.outcome(phase, "tokens").got() == [2, 5, 6, 7, 8, 9, 10, 3]
 
 

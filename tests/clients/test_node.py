@@ -23,7 +23,7 @@ def journey(
     direct: bool,  # noqa: FBT001
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Journey:
-    """Let the library make its three visits."""
+    """Let the library make its four visits."""
     node = program("node", "nodejs")
     environment = client("node")
     task = {

@@ -124,7 +124,7 @@ def _journey(
     *,
     direct: bool,
 ) -> Journey:
-    """Let one program make its three visits."""
+    """Let one program make its four visits."""
     package, run = _PROGRAMS[name]
     path = program(name, package)
 
@@ -144,7 +144,7 @@ def curl(
     direct: bool,  # noqa: FBT001
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Journey:
-    """Let curl make its three visits."""
+    """Let curl make its four visits."""
     return _journey("curl", origin, world, tmp_path_factory.mktemp("curl"), direct=direct)
 
 
@@ -155,7 +155,7 @@ def aria2c(
     direct: bool,  # noqa: FBT001
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Journey:
-    """Let aria2c make its three visits."""
+    """Let aria2c make its four visits."""
     return _journey("aria2c", origin, world, tmp_path_factory.mktemp("aria2c"), direct=direct)
 
 

@@ -201,6 +201,11 @@ class Running:
                 answer.read(),
             )
 
+    def ask_form(self, method: str, path: str, token: str | None, form: bytes | None) -> Got:
+        """One request, with the fields of a form where there are some."""
+        headers = {} if form is None else {"Content-Type": "application/x-www-form-urlencoded"}
+        return self.ask(path, method=method, token=token, headers=headers, body=form)
+
 
 def files_below(folder: Path) -> Iterator[tuple[str, int]]:
     """Each file below *folder* with its size, in order."""

@@ -17,7 +17,6 @@ from tests.origin import Fault, Origin
 # nobody cuts short takes 6 s before two upstreams that swallow connections, 30 s before a silent one.
 PATIENCE, MARGIN = 2.0, 2.0
 
-_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _TINY, _TABLE = "/api/models/acme/tiny", "/api/datasets/acme/table"
 
 # Every metadata route of docs/hub.md that can be answered from what is here, as clients ask it: method,
@@ -56,7 +55,8 @@ ROUTES: tuple[tuple[str, str, str | None, bytes | None], ...] = (
 )
 
 
-def _publish(origin: Origin) -> None:
+def publish(origin: Origin) -> None:
+    """Publish what the routes ask for."""
     files = {
         "config.json": b"{}",
         "model.safetensors": bytes(range(256)) * 4,
@@ -90,7 +90,7 @@ def _ask(
     mirror: Running, method: str, target: str, token: str | None, form: bytes | None
 ) -> tuple[Got, float]:
     began = time.monotonic()
-    got = mirror.ask(target, method=method, token=token, body=form, headers=_FORM if form else {})
+    got = mirror.ask_form(method, target, token, form)
     return got, time.monotonic() - began
 
 
@@ -135,7 +135,7 @@ def test_no_route_waits_for_an_upstream_that_is_away(
     tmp_path: Path, origin: Origin, failing: Failing
 ) -> None:
     """Every metadata route answers what it answered before, within 2 s, the first of an outage too."""
-    _publish(origin)
+    publish(origin)
     with socket.create_server(("127.0.0.1", 0)) as unused:
         second = f"http://127.0.0.1:{unused.getsockname()[1]}"
     settings = {

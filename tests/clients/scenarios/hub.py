@@ -91,7 +91,13 @@ def listings(report, tiny, forty, private, reader, commit):
         }
 
     paths = ["config.json", "onnx", "nope"]
+
+    def everything():
+        info = api.model_info(tiny, files_metadata=True, securityStatus=True)
+        return [info.id, info.sha]
+
     report.case("model_info", blobs)
+    report.case("model_info of everything", everything)
     report.case("model_info at commit", lambda: api.model_info(tiny, revision=commit).sha)
     report.case("model_info renamed", lambda: api.model_info("acme/old-name").id)
     report.case("model_info gated", lambda: api.model_info("acme/gated").id)
@@ -156,9 +162,9 @@ def command(report, tiny):
     release = tuple(int(part) for part in huggingface_hub.__version__.split(".")[:2])
     program = "huggingface-cli" if release < (0, 34) else "hf"
 
-    def run(*arguments):
+    def run(*arguments, verb=("download",)):
         done = subprocess.run(
-            [program, "download", *arguments],
+            [program, *verb, *arguments],
             env=variables,
             capture_output=True,
             text=True,
@@ -181,6 +187,9 @@ def command(report, tiny):
     report.case("command", to_cache)
     report.case("command --local-dir", to_folder)
     report.case("command missing file", lambda: run(tiny, "nope.json"))
+    if release >= (1, 0):
+        report.case("command --dry-run", lambda: run(tiny, "--dry-run"))
+        report.case("command verify", lambda: run(tiny, verb=("cache", "verify")))
 
 
 def main():

@@ -8,13 +8,20 @@ from tests.clients.scenarios.report import Report, task
 
 def transformers_calls(report, tiny):
     """Configure and tokenise."""
-    from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig  # noqa: PLC0415
+
+    def absent():
+        try:
+            GenerationConfig.from_pretrained(tiny)
+        except OSError as error:
+            return "generation_config.json" in str(error)
 
     report.case("config", lambda: AutoConfig.from_pretrained(tiny).num_hidden_layers)
     report.case(
         "config at tag",
         lambda: AutoConfig.from_pretrained(tiny, revision="v1").num_hidden_layers,
     )
+    report.case("no generation config", absent)
     report.case(
         "tokens",
         lambda: AutoTokenizer.from_pretrained(tiny)("a mirror keeps what its")["input_ids"],
