@@ -37,7 +37,8 @@ class Door:
     before its digest matched; *metrics* renders the metrics, `None` closes them; *observe* gets a
     `Served` per request; *drain* is how long `stop` waits for running responses, *stall* how long a
     client may take nothing, both in seconds; *access* gets the access log in batches of whole lines,
-    `None` for none; *connections* is the most that are open at once.
+    `None` for none; *connections* is the most that are open at once, *per_address* the most from one
+    address that is no trusted proxy, 0 for no such limit.
     """
 
     def __init__(  # noqa: PLR0913 -- every setting of the door, by keyword
@@ -56,6 +57,7 @@ class Door:
         stall: float = 60.0,
         access: Callable[[str], object] | None = None,
         connections: int = MAX_CONNECTIONS,
+        per_address: int = 0,
         clock: Clock | None = None,
     ) -> None:
         self._keeper = keeper
@@ -70,6 +72,7 @@ class Door:
         self._stall = stall
         self._write_access = access
         self._connections = connections
+        self._per_address = per_address
         self._clock = clock if clock is not None else SystemClock()
         self._server: asyncio.Server | None = None
 
@@ -103,6 +106,9 @@ class Door:
             self._app.refuse_unparsed,
             limit=self._connections,
             full=self._app.full(),
+            per_address=self._per_address,
+            full_for_one=self._app.full(of_one=True),
+            exempt=self._targets.trusts,
         )
         self._server = await loop.create_server(
             self._listener,
