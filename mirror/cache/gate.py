@@ -81,6 +81,15 @@ class Gate:
                 if isinstance(segment, Span):
                     self._rules.check_file(repo, segment.blob.path)
 
+    def check_passed(self, repo: Repo, answer: Answer) -> None:
+        """Raise `NotAllowedError` for an *answer* of upstream's own making that may hold a file of *repo*.
+
+        Where files are judged by their names, only JSON may pass that no file list names.
+        """
+        kind = next((value for name, value in answer.headers if name.lower() == "content-type"), "")
+        if answer.status < 300 and not kind.lower().startswith("application/json"):
+            self._rules.check_whole(repo)
+
     def token(self, user: User, repo: Repo | None) -> Credential | None:
         """The mirror's own token, where *user* may read *repo* with it."""
         if self._own is None or repo is None or not self._own.opens(repo, user):

@@ -150,6 +150,8 @@ class PullThrough:
         if question.repo is not None:
             repo = view.canonical(question.repo)
             self._gate.check_answer(user, repo, answer, voice.credential)
+        elif question.about is not None:
+            self._gate.check_passed(question.about, answer)
         if question.access is Access.READ and voice.credential is not None:
             self._lend(voice)
         # A wrong token must not spoil what is open to everyone, and no token goes where none is needed.

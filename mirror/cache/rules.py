@@ -106,10 +106,10 @@ class Rules:
             raise _refusal(repo, listed, path)
 
     def check_whole(self, repo: Repo) -> None:
-        """Raise `NotAllowedError` where files are judged one by one: git would bring them all."""
+        """Raise `NotAllowedError` where files are judged one by one: this would bring what none names."""
         if self.about_files:
             raise NotAllowedError(
-                f"This mirror does not pass every file, so {spell(repo)} cannot be cloned.",
+                f"This mirror does not pass every file, so {spell(repo)} cannot be cloned or passed whole.",
                 repo=spell(repo),
                 anonymous=False,
                 hint="Download the files you need with the hf command.",
