@@ -2,13 +2,18 @@
 
 import base64
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from mirror.cache.users import new_token, password_hash, token_hash
+from mirror.cache.users import is_password, new_token, password_hash, read, token_hash
+from mirror.names import Repo
 from tests.mirror.running import Got, Running, files_below
 from tests.origin import Origin
 
@@ -402,3 +407,132 @@ def test_safetensors_only_lets_no_pickle_pass_on_any_route(
         assert got.status == 403
         assert "its deny list has *.BIN" in got.headers["x-error-message"]
         assert mirror.ask("/acme/tiny/resolve/main/config.json").status == 200
+
+
+# ── at the terminal ────────────────────────────────────────────────────────────────────────────────
+
+
+def _run(*command: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _mirror(
+    *arguments: str, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return _run(sys.executable, "-m", "mirror", *arguments, stdin=stdin, **environment)
+
+
+@pytest.mark.usefixtures("repos")
+def test_the_reason_stands_in_the_clients_terminal(
+    serve: Callable[..., Running], tmp_path: Path, users: Path
+) -> None:
+    """What hf and git print when the operator says no, and that both work when not."""
+    hf = (sys.executable, "-c", "from huggingface_hub.cli.hf import main; main()")
+
+    def download(mirror: Running, *arguments: str, token: str = "") -> tuple[int, str]:
+        done = _run(
+            *hf, "download", *arguments, "--cache-dir", tempfile.mkdtemp(dir=tmp_path),
+            HF_ENDPOINT=mirror.url, HF_HOME=str(tmp_path / "home"), HF_TOKEN=token,
+        )  # fmt: skip
+        return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+    def clone(mirror: Running, user: str) -> subprocess.CompletedProcess[str]:
+        url = mirror.url.replace("http://", f"http://{user}")
+        return _run(
+            "git", "clone", "-q", f"{url}/acme/tiny", str(tmp_path / f"clone-{len(user)}"),
+            GIT_TERMINAL_PROMPT="0", GIT_LFS_SKIP_SMUDGE="1",
+        )  # fmt: skip
+
+    with serve(ACCESS_USERS=str(users)) as mirror:
+        code, said = download(mirror, "acme/tiny", "config.json")
+        assert code != 0
+        assert "wants to know who you are. Set HF_TOKEN" in said
+        code, said = download(mirror, "other/tiny", "config.json", token=BOB)
+        assert code != 0
+        assert "bob may not read other/tiny through this mirror" in said
+        code, said = download(mirror, "acme/tiny", token=BOB)
+        assert code == 0, said
+        assert clone(mirror, "").returncode != 0
+        done = clone(mirror, f"bob:{BOB}@")
+        assert done.returncode == 0, done.stderr
+    with serve(ACCESS_ALLOW_FILES="safetensors-only") as mirror:
+        code, said = download(mirror, "acme/tiny", "pytorch_model.bin")
+        assert code != 0
+        assert (
+            "does not serve pytorch_model.bin of acme/tiny: its files are safetensors-only" in said
+        )
+        done = clone(mirror, "")
+        assert done.returncode != 0
+        assert "remote: This mirror does not pass every file" in done.stderr
+
+
+def test_user_writes_entries_that_serve_reads(tmp_path: Path) -> None:
+    """A token is shown once and apart, a password comes from standard input, neither is in the entry."""
+    token = _mirror("user", "ci", "--read", "acme/*", "--read", "dataset:acme/*")
+    assert token.returncode == 0
+    shown = token.stderr.split()[-1]
+    assert shown.startswith("mm_")
+    password = _mirror("user", "carol", "--password", stdin=f"{PASSWORD}\n")
+    anonymous = _mirror("user", "anonymous", "--read", "open/*")
+    text = token.stdout + password.stdout + anonymous.stdout
+    assert shown not in text
+    assert PASSWORD not in text
+    file = tmp_path / "users.toml"
+    file.write_text(text)
+    known = read(file)
+    assert set(known.users) == {"ci", "carol", "anonymous"}
+    assert known.tokens == {token_hash(shown): "ci"}
+    assert is_password(PASSWORD, known.passwords["carol"])
+    assert known.users["ci"].may_read(Repo("huggingface", "datasets/acme/x"))
+    assert not known.users["ci"].may_read(Repo("huggingface", "models/other/x"))
+    for wrong in (("user", "everyone"), ("user", "ci", "--read", "a b"), ("user", "a b")):
+        done = _mirror(*wrong)
+        assert done.returncode == 2
+        assert "There can be no such user" in done.stderr
+    assert _mirror("user", "carol", "--password", stdin="\n").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"ACCESS_USERS": "/no/such/users.toml"}, "/no/such/users.toml"),
+        ({"ACCESS_DENY_REPOS": "a b"}, "access.deny_repos"),
+        ({"ACCESS_DENY_FILES": "/etc/*"}, "/etc/*"),
+        ({"HUGGINGFACE_TOKEN": OWN}, "huggingface.token_repos"),
+        ({"HUGGINGFACE_TOKEN": OWN, "HUGGINGFACE_TOKEN_REPOS": "acme/*"}, "who may read"),
+        ({"HUGGINGFACE_TOKEN": OWN, "HUGGINGFACE_TOKEN_REPOS": "acme/*=bob"}, "no local users"),
+        ({"HUGGINGFACE_TOKEN": f"{OWN} x"}, "huggingface.token"),
+        ({"HUGGINGFACE_TOKEN_REPOS": "acme/*=everyone"}, "huggingface.token_file"),
+        ({"LIMITS_CONNECTIONS": "0"}, "limits.connections"),
+    ],
+)
+def test_a_wrong_setting_of_access_is_named(
+    tmp_path: Path, settings: Mapping[str, str], words: str
+) -> None:
+    """Exit code 2, one sentence, and no token in it."""
+    named = {f"MODELMIRROR_{name}": value for name, value in settings.items()}
+    done = _mirror("serve", "--port", "0", "--data", str(tmp_path / "data"), **named)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert OWN not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_token_is_taken_from_no_flag_and_shown_nowhere() -> None:
+    """There is no flag for it, and `config show` tells only that one is set."""
+    assert "--huggingface-token" not in _mirror("serve", "--help").stdout
+    assert _mirror("serve", "--token", OWN).returncode == 2
+    settings = {"MODELMIRROR_HUGGINGFACE_TOKEN": OWN}
+    for more in ((), ("--json",)):
+        done = _mirror("config", "show", *more, **settings)
+        assert done.returncode == 0
+        assert OWN not in done.stdout
+        assert "MODELMIRROR_HUGGINGFACE_TOKEN" in done.stdout
