@@ -35,6 +35,7 @@ class Settings:
     metrics: str
     drain: float
     log_level: str
+    log_format: str
     huggingface_upstreams: tuple[str, ...]
     huggingface_ref_lifetime: float
     huggingface_tree_limit: int
@@ -224,6 +225,7 @@ SETTINGS: Final = (
     Setting("metrics", "metrics", _one_of("on", "off"), "on", "Whether /-/metrics answers."),
     Setting("drain", "drain", parse_span, "30s", "How long a stop waits for running downloads."),
     Setting("log_level", "log_level", _one_of("debug", "info", "warning", "error"), "info", "What is logged on standard error."),
+    Setting("log_format", "log_format", _one_of("text", "json"), "text", "How it is logged: lines for people, or one JSON object a line."),
     Setting("huggingface_upstreams", "huggingface.upstreams", _urls, "https://huggingface.co", "Base URLs of the Hub, asked in order."),
     Setting("huggingface_ref_lifetime", "huggingface.ref_lifetime", parse_span, "60s", "How long a branch is believed without asking."),
     Setting("huggingface_tree_limit", "huggingface.tree_limit", _positive, "500000", "Repos with more entries than this are asked path by path."),

@@ -41,7 +41,7 @@ from mirror.cache.pullthrough import PullThrough
 from mirror.cache.rules import Rules
 from mirror.cache.unwell import Unwell
 from mirror.cache.users import Users
-from mirror.clock import Clock, SystemClock
+from mirror.clock import LOOK_EVERY, Clock, SystemClock
 from mirror.config import Settings
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
@@ -117,7 +117,7 @@ class Mirror:
             self._door.hurry()
 
     async def _compose(self, stack: AsyncExitStack) -> None:
-        settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
+        settings, clock, telemetry = self._settings, SystemClock(), _telemetry()
 
         def observe(event: Event) -> None:
             telemetry(event)
@@ -271,6 +271,7 @@ class Mirror:
             connections=settings.limits_connections,
             per_address=settings.limits_connections_per_address,
             access=sys.stderr.write if settings.log_level in {"debug", "info"} else None,
+            access_json=settings.log_format == "json",
         )
         self.url = await self._door.start()
         stack.push_async_callback(self._door.stop)
@@ -347,6 +348,17 @@ async def _control(stack: AsyncExitStack, layout: Layout, orders: Orders) -> Non
         )
 
 
+def _telemetry() -> Telemetry:
+    """The counters of this event loop."""
+    telemetry, loop = Telemetry(), asyncio.get_running_loop()
+    telemetry.gauge(
+        "tasks",
+        "Asyncio tasks that have not ended; one that is never over is a leak.",
+        lambda: len(asyncio.all_tasks(loop)),
+    )
+    return telemetry
+
+
 def _house(
     settings: Settings,
     layout: Layout,
@@ -371,10 +383,15 @@ def _house(
         ledger.converge()
         return ROOM_EVERY
 
+    def keep_time() -> float:
+        clock.wall()  # it tells a clock that was set from one that jumps by looking often
+        return LOOK_EVERY
+
+    jobs = [keep_room, keep_time, sweep.step]
     if settings.scrub_period is None:
-        return House([keep_room, sweep.step], clock, observe)
+        return House(jobs, clock, observe)
     scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
-    return House([keep_room, sweep.step, scrub.step], clock, observe, ending=scrub.save)
+    return House([*jobs, scrub.step], clock, observe, ending=scrub.save)
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from mirror.cli.exits import ADDRESS
+from mirror.cli.logs import set_up
 from mirror.cli.settings import read
 from mirror.config import Settings
 
@@ -50,6 +51,11 @@ from mirror.config import Settings
 @click.option("--quota", help="The most the store may hold, like 500GiB.")
 @click.option("--min-free", help="Room on the disk to leave alone [default: 1GiB].")
 @click.option("--public-url", help="The base of every URL handed out, when behind another server.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="Lines for people or one JSON object a line, on standard error [default: text].",
+)
 @click.option("--config", "file", type=click.Path(path_type=Path), help="A settings file (TOML).")
 def command(file: Path | None, **flags: Any) -> None:
     """Run the mirror.
@@ -58,11 +64,7 @@ def command(file: Path | None, **flags: Any) -> None:
     what is half here is kept.
     """
     settings = read(flags, file).settings
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
+    set_up(settings.log_level, settings.log_format)
     try:
         _run(settings)
     except OSError as error:
@@ -102,8 +104,16 @@ async def _serve(settings: Settings) -> None:
         click.echo(_banner(settings, mirror.url))
         sys.stdout.flush()
         await stop.wait()
-        click.echo("modelmirror is stopping; Ctrl-C again cuts running downloads.", err=True)
-    click.echo("modelmirror stopped.", err=True)
+        _say(settings, "modelmirror is stopping; Ctrl-C again cuts running downloads.")
+    _say(settings, "modelmirror stopped.")
+
+
+def _say(settings: Settings, sentence: str) -> None:
+    """Tell the person at the terminal, or the program that reads the log, whatever its level."""
+    if settings.log_format == "json":
+        logging.getLogger("modelmirror").log(logging.CRITICAL, sentence)
+    else:
+        click.echo(sentence, err=True)
 
 
 def _banner(settings: Settings, url: str) -> str:

@@ -37,8 +37,8 @@ class Door:
     before its digest matched; *metrics* renders the metrics, `None` closes them; *observe* gets a
     `Served` per request; *drain* is how long `stop` waits for running responses, *stall* how long a
     client may take nothing, both in seconds; *access* gets the access log in batches of whole lines,
-    `None` for none; *connections* is the most that are open at once, *per_address* the most from one
-    address that is no trusted proxy, 0 for no such limit.
+    `None` for none, with *access_json* as JSON; *connections* is the most that are open at once,
+    *per_address* the most from one address that is no trusted proxy, 0 for no such limit.
     """
 
     def __init__(  # noqa: PLR0913 -- every setting of the door, by keyword
@@ -56,6 +56,7 @@ class Door:
         drain: float = 30.0,
         stall: float = 60.0,
         access: Callable[[str], object] | None = None,
+        access_json: bool = False,
         connections: int = MAX_CONNECTIONS,
         per_address: int = 0,
         clock: Clock | None = None,
@@ -71,6 +72,7 @@ class Door:
         self._drain = drain
         self._stall = stall
         self._write_access = access
+        self._access_json = access_json
         self._connections = connections
         self._per_address = per_address
         self._clock = clock if clock is not None else SystemClock()
@@ -91,7 +93,7 @@ class Door:
         )
         heads = Heads(self._clock)
         self._pumps = Pumps(loop, stall=self._stall)
-        self._access = AccessLog(self._write_access, self._clock, loop)
+        self._access = AccessLog(self._write_access, self._clock, loop, as_json=self._access_json)
         self._app = App(
             self._keeper,
             targets=self._targets,
