@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from mirror.errors import ConfigError
+from mirror.patterns import RepoPattern
 from mirror.units import parse_size, parse_span
 
 
@@ -38,6 +39,9 @@ class Settings:
     huggingface_upstreams: tuple[str, ...]
     huggingface_ref_lifetime: float
     huggingface_tree_limit: int
+    huggingface_token: str
+    huggingface_token_file: Path | None
+    huggingface_token_repos: Mapping[RepoPattern, frozenset[str]]
     upstream_hosts: Mapping[str, str]
     upstream_redirect_hosts: tuple[str, ...]
     upstream_connections: int
@@ -47,6 +51,13 @@ class Settings:
     upstream_no_proxy: tuple[str, ...]
     audience_lifetime: float
     audience_grace: float
+    access_users: Path | None
+    access_allow_repos: tuple[RepoPattern, ...]
+    access_deny_repos: tuple[RepoPattern, ...]
+    access_allow_files: tuple[str, ...]
+    access_deny_files: tuple[str, ...]
+    limits_connections: int
+    limits_connections_per_address: int
     scrub_period: float | None
     sweep_partials: float
     sweep_quarantine: float
@@ -130,6 +141,33 @@ def _pairs(text: str) -> dict[str, str]:
     return pairs
 
 
+def _patterns(text: str) -> tuple[RepoPattern, ...]:
+    return tuple(RepoPattern.parse(item) for item in _list(text))
+
+
+def _readers(text: str) -> dict[RepoPattern, frozenset[str]]:
+    listed = {}
+    for item in _list(text):
+        pattern, separator, names = item.partition("=")
+        readers = frozenset(name.strip() for name in names.split("+") if name.strip())
+        if not separator or not readers:
+            msg = f"{item!r} does not say who may read; write it like acme/*=everyone or acme/*=alice+bob"
+            raise ValueError(msg)
+        listed[RepoPattern.parse(pattern.strip())] = readers
+    return listed
+
+
+def _token(text: str) -> str:
+    if not text.isascii() or not text.isprintable() or " " in text:
+        msg = "it holds characters that no token has"
+        raise ValueError(msg)
+    return text
+
+
+def _hidden(text: str) -> str:
+    return "…" if text else ""
+
+
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         msg = f"{text!r} is not a port; use 0 to 65535 (0 picks a free one)"
@@ -142,6 +180,10 @@ def _positive(text: str) -> int:
         msg = f"{text!r} is not a whole number above 0"
         raise ValueError(msg)
     return int(text)
+
+
+def _count(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
 
 
 def _optional_size(text: str) -> int | None:
@@ -187,6 +229,9 @@ SETTINGS: Final = (
     Setting("huggingface_upstreams", "huggingface.upstreams", _urls, "https://huggingface.co", "Base URLs of the Hub, asked in order."),
     Setting("huggingface_ref_lifetime", "huggingface.ref_lifetime", parse_span, "60s", "How long a branch is believed without asking."),
     Setting("huggingface_tree_limit", "huggingface.tree_limit", _positive, "500000", "Repos with more entries than this are asked path by path."),
+    Setting("huggingface_token", "huggingface.token", _token, "", "A token of the mirror's own, used for the repos of token_repos alone.", "", _hidden),
+    Setting("huggingface_token_file", "huggingface.token_file", _optional_path, "", "A file that holds that token."),
+    Setting("huggingface_token_repos", "huggingface.token_repos", _readers, "", "pattern=readers pairs: which repos it is for, and who may read them: everyone, or users with a plus between."),
     Setting("upstream_hosts", "upstream.hosts", _pairs, "", "host=base-url pairs: where an allow-listed host is really asked."),
     Setting("upstream_redirect_hosts", "upstream.redirect_hosts", _list, "", "host[:port] patterns that upstream redirects may lead to, beyond the built-in ones.", "MODELMIRROR_REDIRECT_HOSTS"),
     Setting("upstream_connections", "upstream.connections", _positive, "16", "Most blobs fetched from upstream at once."),
@@ -196,6 +241,13 @@ SETTINGS: Final = (
     Setting("upstream_no_proxy", "upstream.no_proxy", _list, "", "Hosts, domains and networks that are asked without a proxy.", "NO_PROXY"),
     Setting("audience_lifetime", "audience.lifetime", parse_span, "300s", "How long a credential that upstream accepted for a repo is believed."),
     Setting("audience_grace", "audience.grace", parse_span, "7d", "The same while upstream cannot be asked."),
+    Setting("access_users", "access.users", _optional_path, "", "A file of local users; with it callers say to this mirror who they are."),
+    Setting("access_allow_repos", "access.allow_repos", _patterns, "", "Patterns of the repos that are served; empty for all."),
+    Setting("access_deny_repos", "access.deny_repos", _patterns, "", "Patterns of repos that are not."),
+    Setting("access_allow_files", "access.allow_files", _list, "", "Patterns of the files that are served, or safetensors-only; empty for all."),
+    Setting("access_deny_files", "access.deny_files", _list, "", "Patterns of files that are not."),
+    Setting("limits_connections", "limits.connections", _positive, "4096", "Most connections of clients at once."),
+    Setting("limits_connections_per_address", "limits.connections_per_address", _count, "0", "Most of them from one address; 0 for no such limit."),
     Setting("scrub_period", "scrub.period", _span_or_off, "7d", "How long reading everything that is stored again may take; off for never."),
     Setting("sweep_partials", "sweep.partials", parse_span, "7d", "How long a half download waits for somebody to go on with it."),
     Setting("sweep_quarantine", "sweep.quarantine", parse_span, "30d", "How long a blob that was set aside is kept."),
@@ -260,13 +312,19 @@ def _read_file(file: Path) -> dict[str, str]:
     return dict(_flatten("", tree))
 
 
+# Settings that are a table in the file: pairs, whose keys are not ours.
+_TABLES: Final = frozenset({"upstream.hosts", "huggingface.token_repos"})
+
+
 def _flatten(prefix: str, tree: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
-    hosts = "upstream.hosts"
     for key, value in tree.items():
         name = prefix + key
-        if name == hosts and isinstance(value, dict):
-            rows.append((name, ",".join(f"{host}={url}" for host, url in value.items())))
+        if name in _TABLES and isinstance(value, dict):
+            pairs = (
+                (k, "+".join(map(str, v)) if isinstance(v, list) else v) for k, v in value.items()
+            )
+            rows.append((name, ",".join(f"{key}={what}" for key, what in pairs)))
         elif isinstance(value, dict):
             rows.extend(_flatten(name + ".", value))
         elif isinstance(value, bool):

@@ -9,6 +9,7 @@
     │  └─ TooLargeError               a body or header beyond its bound
     ├─ LoopError                      the request has been through this mirror already
     ├─ NotAdmittedError               the caller may not read this repo, as far as is known
+    │  └─ NotAllowedError             this mirror's operator does not allow it
     ├─ UpstreamError                  upstream answered, and the answer is no
     │  └─ UpstreamRefusedError        its status, code and message are kept
     ├─ UpstreamUnavailableError       upstream gave no usable answer
@@ -89,6 +90,17 @@ class NotAdmittedError(MirrorError):
         self.repo = repo
         self.gated = gated
         self.anonymous = anonymous
+
+
+class NotAllowedError(NotAdmittedError):
+    """This mirror's operator does not allow it, whatever the hub says.
+
+    *repo* is its name as people write it, empty where none is meant; *anonymous* tells whether it helps
+    to say who one is.
+    """
+
+    def __init__(self, message: str, *, repo: str, anonymous: bool, hint: str = "") -> None:
+        super().__init__(message, repo=repo, gated=False, anonymous=anonymous, hint=hint)
 
 
 class UpstreamError(MirrorError):

@@ -66,7 +66,7 @@ class BlobRef:
     """A blob an answer wants to send from: stored already, or to be filled.
 
     *digest* is the published digest (sha256 or git blob sha1); *size* in bytes; *source* is where its
-    bytes come from; *hub* and *repo* say on whose account they are fetched.
+    bytes come from; *hub* and *repo* say on whose account they are fetched, *path* which file of it that is.
     """
 
     digest: Digest
@@ -74,6 +74,7 @@ class BlobRef:
     source: UpstreamRequest
     hub: str
     repo: str
+    path: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

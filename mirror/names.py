@@ -40,15 +40,17 @@ class Repo:
 class Question:
     """What one request means to its hub.
 
-    *repo* is the repo whose audience must admit the caller at *access*, `None` with `Access.NONE`.
-    *caller* is the fingerprint that a token signed by the mirror carries, in place of the request's own
-    credential; `None` where the request speaks for itself. Hubs subclass the three kinds below with
-    what they need to answer.
+    *repo* is the repo whose audience must admit the caller at *access*, `None` with `Access.NONE`; *about*
+    is then the repo that the request names, if any, of whose readers upstream itself decides.
+    *caller* is whom a token signed by the mirror was made out to (`Facts.caller`), in place of the
+    request's own credential; `None` where the request speaks for itself. Hubs subclass the three kinds
+    below with what they need to answer.
     """
 
     repo: Repo | None = None
     access: Access = Access.NONE
     caller: str | None = None
+    about: Repo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,15 +2,15 @@
 
 The first line of defence is that secrets are never put into a message: a `Credential` does not print, and
 foreign errors are worded anew. This is the second, for what a library, a traceback or a client's own path
-may carry. It knows secrets by their shape: authorization and cookie values, the Hub's tokens, signed JSON
-tokens, passwords in URLs, and every query (the CDNs sign in it).
+may carry. It knows secrets by their shape: authorization and cookie values, the Hub's tokens and local
+users', signed JSON tokens, passwords in URLs, and every query (the CDNs sign in it).
 """
 
 import re
 from typing import Final
 
 # Whatever none of this is in holds no secret that the patterns below would know.
-_SUSPECT: Final = re.compile(r"(?i)authoriz|cookie|bearer|basic|hf_|api_org_|eyJ|[?=@]")
+_SUSPECT: Final = re.compile(r"(?i)authoriz|cookie|bearer|basic|hf_|api_org_|mm_|eyJ|[?=@]")
 
 _PATTERNS: Final = (
     # A header with its value, as a line, a pair or an entry of a dict.
@@ -23,6 +23,7 @@ _PATTERNS: Final = (
     ),
     (re.compile(r"(?i)\b(bearer|basic)(\s+)[\w+/.~:=-]{4,}"), r"\1\2…"),
     (re.compile(r"\b(hf_|api_org_)[A-Za-z0-9]{6,}"), r"\1…"),
+    (re.compile(r"\b(mm_)[\w-]{20,}"), r"\1…"),  # a local user's
     (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}"), "eyJ…"),
     (re.compile(r"""(?i)\b([a-z][a-z0-9+.-]*://)[^/\s"'<>@]+@"""), r"\1…@"),
     (re.compile(r"""\?[^\s"'<>?=]*=[^\s"'<>]*"""), "?…"),

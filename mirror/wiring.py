@@ -31,15 +31,18 @@ from mirror.cache.asking import Asking
 from mirror.cache.bodies import Bodies
 from mirror.cache.facts import Lifetimes
 from mirror.cache.fills import Fills
+from mirror.cache.gate import Gate
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
 from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
+from mirror.cache.owntoken import OwnToken
 from mirror.cache.pullthrough import PullThrough
+from mirror.cache.rules import Rules
 from mirror.cache.unwell import Unwell
+from mirror.cache.users import Users
 from mirror.clock import LOOK_EVERY, Clock, SystemClock
 from mirror.config import Settings
-from mirror.errors import ConfigError
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
 from mirror.index.arrears import Arrears
@@ -128,7 +131,8 @@ class Mirror:
                 _LOG.warning("%s: %s", event.kind, event.detail)
 
         # What cannot be used is said before anything is touched.
-        tls = _serving_tls(settings, clock)
+        tls = ServingTls.of(settings.tls_cert, settings.tls_key, clock)
+        gate = _gate(settings, clock)
 
         # The data folder, held alone from here on.
         layout = Layout(settings.data)
@@ -236,6 +240,7 @@ class Mirror:
             offline=settings.offline,
             outages=outages,
             granted=grants.admits,
+            gate=gate,
         )
         stack.push_async_callback(pull.close)
         keeper = LocalKeeper(
@@ -272,11 +277,32 @@ class Mirror:
             metrics=telemetry.render if settings.metrics == "on" else None,
             observe=observe,
             drain=settings.drain,
+            connections=settings.limits_connections,
+            per_address=settings.limits_connections_per_address,
             access=sys.stderr.write if settings.log_level in {"debug", "info"} else None,
             access_json=settings.log_format == "json",
         )
         self.url = await self._door.start()
         stack.push_async_callback(self._door.stop)
+
+
+def _gate(settings: Settings, clock: Clock) -> Gate:
+    """The operator's own gate, open where nothing is set."""
+    return Gate(
+        None if settings.access_users is None else Users(settings.access_users, clock),
+        Rules.read(
+            settings.access_allow_repos,
+            settings.access_deny_repos,
+            settings.access_allow_files,
+            settings.access_deny_files,
+        ),
+        OwnToken.read(
+            settings.huggingface_token,
+            settings.huggingface_token_file,
+            settings.huggingface_token_repos,
+            users=settings.access_users is not None,
+        ),
+    )
 
 
 async def _way_out(
@@ -321,18 +347,6 @@ async def _way_out(
     )
     stack.callback(transfers.close)
     return client, transfers
-
-
-def _serving_tls(settings: Settings, clock: Clock) -> ServingTls | None:
-    if settings.tls_cert is None and settings.tls_key is None:
-        return None
-    if settings.tls_cert is None or settings.tls_key is None:
-        missing = "tls.cert (--tls-cert)" if settings.tls_cert is None else "tls.key (--tls-key)"
-        raise ConfigError(
-            f"To serve HTTPS takes a certificate and its key; {missing} is missing.",
-            hint="Where one file holds both, name it twice.",
-        )
-    return ServingTls(settings.tls_cert, settings.tls_key, clock)
 
 
 async def _control(stack: AsyncExitStack, layout: Layout, orders: Orders) -> None:

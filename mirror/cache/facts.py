@@ -55,24 +55,31 @@ def _nothing(_repo: Repo) -> bool:
 class View:
     """The `mirror.hubs.base.Facts` of one caller and one question.
 
-    *about* is the repo the question names, if any; *started* is the wall time the question came in; with
-    *offline* stale facts are shown. *waited* holds the commits whose file list was waited for in vain,
-    *replies* the answers that live only as long as the question. *granted* tells whether the operator's
-    word opens a repo to this caller.
+    *fingerprint* names the credential that upstream is asked with (empty: none), *user* the local user
+    who asks, if any. *about* is the repo the question names, if any; *started* is the wall time the
+    question came in; with *offline* stale facts are shown. *waited* holds the commits whose file list was
+    waited for in vain, *replies* the answers that live only as long as the question. *granted* tells
+    whether the operator's word opens a repo to this caller.
     """
 
     catalog: Index
     memo: Memo
     lifetimes: Lifetimes
-    caller: str
+    fingerprint: str
     started: float
     now: float
     about: Repo | None = None
     offline: bool = False
+    user: str = ""
     granted: Callable[[Repo], bool] = _nothing
     waited: set[tuple[Repo, str]] = field(default_factory=set)
     replies: dict[str, Reply] = field(default_factory=dict)
     _aliases: dict[Repo, Alias | None] = field(default_factory=dict)
+
+    @property
+    def caller(self) -> str:
+        """What a pass says of this caller: the user, if any, and the credential's fingerprint."""
+        return f"{self.user} {self.fingerprint}" if self.user else self.fingerprint
 
     def renew(self, now: float) -> None:
         """Look again at wall time *now*: more may be known."""
@@ -85,11 +92,12 @@ class View:
             self.catalog,
             self.memo,
             self.lifetimes,
-            self.caller,
+            self.fingerprint,
             self.started,
             self.now,
             self.about,
             offline=True,
+            user=self.user,
             granted=self.granted,
             waited=self.waited,
             replies=self.replies,
@@ -193,7 +201,7 @@ class View:
         kept = self.replies.get(key)
         if kept is not None:
             return kept
-        for name in (key, own_key(self.caller, key)):
+        for name in (key, own_key(self.fingerprint, key)):
             found = self._remembered(name)
             if found is not None:
                 return found
@@ -238,13 +246,13 @@ class View:
     # ── freshness ──────────────────────────────────────────────────────────────────────────────
 
     def _accepted(self, repo: Repo, access: Access) -> bool:
-        if not self.caller:
+        if not self.fingerprint:
             return False
-        verdict: Verdict | None = self.catalog.verdict(self.caller, repo, access)
+        verdict: Verdict | None = self.catalog.verdict(self.fingerprint, repo, access)
         if verdict is None or not verdict.accepted or verdict.seen_at < self._since(repo):
             return False
         # Refused by the hub as a whole: a token that was withdrawn is dead for every repo.
-        dead = self.catalog.verdict(self.caller, Repo(repo.hub, ""), Access.NONE)
+        dead = self.catalog.verdict(self.fingerprint, Repo(repo.hub, ""), Access.NONE)
         if dead is not None and dead.seen_at >= verdict.seen_at:
             return False
         lifetime = self.lifetimes.grace if self.offline else self.lifetimes.audience

@@ -11,6 +11,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
@@ -18,7 +19,9 @@ from mirror.cache.asking import Asking, Voice
 from mirror.cache.bodies import Bodies, NoLongerOpenError, asked_for
 from mirror.cache.facts import Lifetimes, View
 from mirror.cache.flights import Flights
+from mirror.cache.gate import Gate
 from mirror.cache.outage import Outages
+from mirror.cache.users import User
 from mirror.clock import Clock
 from mirror.credential import Credential
 from mirror.errors import (
@@ -35,7 +38,7 @@ from mirror.hubs.base import Hub
 from mirror.index.memo import Memo
 from mirror.index.protocol import Index
 from mirror.messages import Answer, Relay, RequestHead
-from mirror.names import Access, Question, Repo, Tunnel
+from mirror.names import Access, Question, Tunnel
 
 # No answer that exists here waits longer for upstream, so that no client has it more than 2 s later: a
 # quarter of a second is for all that is not waiting.
@@ -61,8 +64,8 @@ MAX_LENT: Final = 4096
 class PullThrough:
     """The hubs' engine.
 
-    *offline* means never to ask upstream; *secret* keys the fingerprints of credentials; *granted* tells
-    whether the operator's word opens a repo to everybody.
+    *offline* means never to ask upstream; *secret* keys the fingerprints of credentials; *gate* is the
+    operator's; *granted* tells whether the operator's word opens a repo to everybody, or to a *reader*.
     """
 
     def __init__(  # noqa: PLR0913 -- the composition root names each part once
@@ -78,7 +81,8 @@ class PullThrough:
         secret: bytes,
         offline: bool,
         outages: Outages,
-        granted: Callable[[Repo], bool],
+        granted: Callable[..., bool],
+        gate: Gate | None = None,
     ) -> None:
         self._hubs = hubs
         self._asking = asking
@@ -93,6 +97,7 @@ class PullThrough:
         self._offline = offline
         self._outages = outages
         self._granted = granted
+        self._gate = gate or Gate()
         self._lent: OrderedDict[str, Credential] = OrderedDict()
         self._settling: Flights[int, None] = Flights()
         self._count = 0
@@ -129,21 +134,28 @@ class PullThrough:
     # ── one question ───────────────────────────────────────────────────────────────────────────
 
     async def _answer(self, hub: Hub, question: Question, head: RequestHead) -> Answer | Relay:
-        voice = self._voice(question, head)
+        user = await self._gate.user(question, head.credential)
+        self._gate.check(user, question)
+        voice = self._voice(question, head, user)
         if isinstance(question, Tunnel):
             return await self._bodies.tunnel(hub, question, voice)
         try:
-            return await self._answer_as_known(hub, question, head, voice)
+            return await self._answer_as_known(hub, question, head, voice, user)
         except NoLongerOpenError:
             # This caller may be one of those who may still read it; whoever is not is told why.
-            return await self._answer_as_known(hub, question, head, voice)
+            return await self._answer_as_known(hub, question, head, voice, user)
 
     async def _answer_as_known(
-        self, hub: Hub, question: Question, head: RequestHead, voice: Voice
+        self, hub: Hub, question: Question, head: RequestHead, voice: Voice, user: User
     ) -> Answer | Relay:
-        view, found = await self._settle(hub, question, self._view(question, voice), voice)
+        view, found = await self._settle(hub, question, self._view(question, voice, user), voice)
         self._admit(question, view, anonymous=not view.caller)
         answer = hub.answer(question, view, head.base_url)
+        if question.repo is not None:
+            repo = view.canonical(question.repo)
+            self._gate.check_answer(user, repo, answer, voice.credential)
+        elif question.about is not None:
+            self._gate.check_passed(question.about, answer)
         if question.access is Access.READ and voice.credential is not None:
             self._lend(voice)
         # A wrong token must not spoil what is open to everyone, and no token goes where none is needed.
@@ -249,12 +261,17 @@ class PullThrough:
 
     # ── audience ───────────────────────────────────────────────────────────────────────────────
 
-    def _voice(self, question: Question, head: RequestHead) -> Voice:
+    def _voice(self, question: Question, head: RequestHead, user: User) -> Voice:
         # Of the way a request came only the mirrors on it are passed on, not what stands in a LAN.
         via = ", ".join([*_HOP.findall(head.headers.get("via", "")), self._hop])
+        own = self._gate.token(user, question.about if question.repo is None else question.repo)
+        if own is not None:
+            return Voice(own, own.fingerprint(self._secret), via)
+        if self._gate.knows_callers:
+            return Voice(None, "", via)
         if question.caller is not None:
             return Voice(self._lent.get(question.caller), question.caller, via)
-        if head.credential is None:
+        if head.credential is None or head.credential.is_ours:
             return Voice(None, "", via)
         return Voice(head.credential, head.credential.fingerprint(self._secret), via)
 
@@ -329,7 +346,7 @@ class PullThrough:
                 hint="Ask for access on the Hub, then send a token that has it.",
             )
 
-    def _view(self, question: Question, voice: Voice) -> View:
+    def _view(self, question: Question, voice: Voice, user: User) -> View:
         now = self._clock.wall()
         return View(
             self._catalog,
@@ -339,5 +356,6 @@ class PullThrough:
             started=now,
             now=now,
             about=question.repo,
-            granted=self._granted,
+            user=user.name,
+            granted=partial(self._granted, reader=user.name) if user.name else self._granted,
         )

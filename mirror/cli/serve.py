@@ -41,6 +41,12 @@ from mirror.config import Settings
     type=click.Path(path_type=Path),
     help="A PEM file with certificate authorities to trust upstream, beside the system's.",
 )
+@click.option(
+    "--users",
+    "access_users",
+    type=click.Path(path_type=Path),
+    help="A file of local users; callers then say to this mirror who they are.",
+)
 @click.option("--offline/--online", default=None, help="Never ask upstream.")
 @click.option("--quota", help="The most the store may hold, like 500GiB.")
 @click.option("--min-free", help="Room on the disk to leave alone [default: 1GiB].")

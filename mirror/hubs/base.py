@@ -32,7 +32,7 @@ class Facts(Protocol):
 
     @property
     def caller(self) -> str:
-        """The fingerprint of the caller's credential, empty for an anonymous caller."""
+        """What tells this caller from others, for passes made out to them; empty for an anonymous one."""
         ...
 
     def canonical(self, repo: Repo) -> Repo:

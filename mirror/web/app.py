@@ -131,9 +131,11 @@ class App:
         self._note(Trace("-", keep=False, status=status), 0.0)
         return self._plain(refusal(status, message))
 
-    def full(self) -> bytes:
-        """The answer for connections beyond the limit."""
+    def full(self, *, of_one: bool = False) -> bytes:
+        """The answer for connections beyond the limit, or beyond that of one address."""
         message = "The mirror has as many connections as it can serve. Try again in a moment."
+        if of_one:
+            message = "The mirror serves no more connections of one address at once. Try again in a moment."
         return self._plain(refusal(503, message, [("Retry-After", "5")]))
 
     async def until_idle(self, seconds: float) -> bool:

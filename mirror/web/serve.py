@@ -37,7 +37,8 @@ class Door:
     before its digest matched; *metrics* renders the metrics, `None` closes them; *observe* gets a
     `Served` per request; *drain* is how long `stop` waits for running responses, *stall* how long a
     client may take nothing, both in seconds; *access* gets the access log in batches of whole lines,
-    `None` for none, with *access_json* as JSON; *connections* is the most that are open at once.
+    `None` for none, with *access_json* as JSON; *connections* is the most that are open at once,
+    *per_address* the most from one address that is no trusted proxy, 0 for no such limit.
     """
 
     def __init__(  # noqa: PLR0913 -- every setting of the door, by keyword
@@ -57,6 +58,7 @@ class Door:
         access: Callable[[str], object] | None = None,
         access_json: bool = False,
         connections: int = MAX_CONNECTIONS,
+        per_address: int = 0,
         clock: Clock | None = None,
     ) -> None:
         self._keeper = keeper
@@ -72,6 +74,7 @@ class Door:
         self._write_access = access
         self._access_json = access_json
         self._connections = connections
+        self._per_address = per_address
         self._clock = clock if clock is not None else SystemClock()
         self._server: asyncio.Server | None = None
 
@@ -105,6 +108,9 @@ class Door:
             self._app.refuse_unparsed,
             limit=self._connections,
             full=self._app.full(),
+            per_address=self._per_address,
+            full_for_one=self._app.full(of_one=True),
+            exempt=self._targets.trusts,
         )
         self._server = await loop.create_server(
             self._listener,

@@ -9,7 +9,7 @@ the log once.
 import logging
 import ssl
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from mirror.clock import Clock
 from mirror.errors import ConfigError
@@ -45,6 +45,19 @@ class ServingTls:
         # Every connection begins with this one; the callback puts the one to be shown in its place.
         self.context = _context()
         self.context.sni_callback = self._show
+
+    @classmethod
+    def of(cls, certificate: Path | None, key: Path | None, clock: Clock) -> Self | None:
+        """Make it of both files, or `None` of neither; raises `ConfigError` for one without the other."""
+        if certificate is not None and key is not None:
+            return cls(certificate, key, clock)
+        if certificate is None and key is None:
+            return None
+        missing = "tls.cert (--tls-cert)" if certificate is None else "tls.key (--tls-key)"
+        raise ConfigError(
+            f"To serve HTTPS takes a certificate and its key; {missing} is missing.",
+            hint="Where one file holds both, name it twice.",
+        )
 
     def _show(self, connection: Any, _name: str | None, _context: ssl.SSLContext) -> None:
         stamp = self._look()

@@ -14,6 +14,7 @@ response itself. What it relies on beyond the documented interface is gathered h
 import asyncio
 import socket
 import struct
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, cast
@@ -179,8 +180,7 @@ class Exchange:
     @property
     def peer(self) -> str:
         """The address of the other end, empty if there is none."""
-        name = self._protocol.peername
-        return str(name[0]) if isinstance(name, tuple) and name else ""
+        return _address(self._protocol.peername)
 
     @property
     def local(self) -> str:
@@ -236,11 +236,17 @@ class Exchange:
 class _Connection(RequestHandler):
     """One client connection; what its parser refuses is worded by the door."""
 
-    __slots__ = ("_refuse",)
+    __slots__ = ("_refuse", "_turns_away")
 
     def __init__(self, manager: "Listener") -> None:
         super().__init__(manager, loop=asyncio.get_running_loop(), **_LIMITS)  # type: ignore[arg-type]
         self._refuse = manager.refuse
+        self._turns_away = manager.turns_away
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or hand it to whoever says that it is one too many."""
+        if not self._turns_away(cast("asyncio.Transport", transport)):
+            super().connection_made(transport)
 
     def handle_error(
         self,
@@ -292,8 +298,9 @@ class Listener(web.Server):
     """Makes a protocol of every connection that comes in.
 
     *handle* answers an `Exchange`; *refuse* words what the parser refused, given its status; *full* is
-    the ready answer for connections beyond *limit*. A lost connection cancels its handler, so that
-    whatever it waits for is let go at once.
+    the ready answer for connections beyond *limit*, and *full_for_one* for those of one address beyond
+    *per_address* (0: no such limit), which does not hold for addresses that *exempt* names. A lost
+    connection cancels its handler, so that whatever it waits for is let go at once.
     """
 
     def __init__(
@@ -303,6 +310,9 @@ class Listener(web.Server):
         *,
         limit: int,
         full: bytes,
+        per_address: int = 0,
+        full_for_one: bytes = b"",
+        exempt: Callable[[str], bool] = bool,
     ) -> None:
         super().__init__(
             cast("Any", handle), request_factory=cast("Any", _exchange), handler_cancellation=True
@@ -310,7 +320,11 @@ class Listener(web.Server):
         self.refuse = refuse
         self._limit = limit
         self._full = full
+        self._per_address = per_address
+        self._full_for_one = full_for_one
+        self._exempt = exempt
         self._open = 0
+        self._from: Counter[str] = Counter()
 
     def __call__(self) -> Any:
         """Make the protocol of a new connection."""
@@ -318,20 +332,43 @@ class Listener(web.Server):
             return _TurnedAway(self._full)
         return _Connection(self)
 
+    def turns_away(self, transport: asyncio.Transport) -> bool:
+        """Tell whether a new connection is one too many from its address; it is answered then."""
+        address = _address(transport.get_extra_info("peername"))
+        if not self._per_address or self._from[address] < self._per_address:
+            return False
+        if not address or self._exempt(address):
+            return False
+        turned = _TurnedAway(self._full_for_one)
+        transport.set_protocol(turned)
+        turned.connection_made(transport)
+        return True
+
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Count a connection in."""
         self._open += 1
+        if self._per_address:
+            self._from[_address(handler.peername)] += 1
         super().connection_made(handler, transport)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """Count a connection out."""
         self._open -= 1
+        if self._per_address:
+            address = _address(handler.peername)
+            self._from[address] -= 1
+            if self._from[address] <= 0:
+                del self._from[address]
         super().connection_lost(handler, exc)
 
     def retire(self) -> None:
         """Close idle connections now and the others after the response under way."""
         for connection in self.connections:
             cast("_Connection", connection).retire()
+
+
+def _address(peername: Any) -> str:
+    return str(peername[0]) if isinstance(peername, tuple) and peername else ""
 
 
 def _exchange(

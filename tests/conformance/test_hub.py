@@ -253,6 +253,7 @@ def every_error() -> Iterator[MirrorError]:
     """One error of every class there is."""
     more = {
         errors.NotAdmittedError: {"repo": "models/a/b", "gated": False, "anonymous": True},
+        errors.NotAllowedError: {"repo": "a/b", "anonymous": True},
         errors.UpstreamRefusedError: {"status": 404, "headers": {}},
         errors.UpstreamBusyError: {"retry_after": 3.0},
         errors.TruncatedBodyError: {"expected": 2, "got": 1},

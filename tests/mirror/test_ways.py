@@ -127,6 +127,26 @@ def test_https_in_and_out_behind_a_proxy(
         assert hidden.encode() not in data
 
 
+def test_the_hub_client_downloads_by_https(
+    tmp_path: Path, origin: Origin, authority: Authority
+) -> None:
+    """Told of the site's authority by SSL_CERT_FILE, hf fetches a repo; untold, it refuses to."""
+    origin.add_repo("models", "acme/tiny", files={"model.safetensors": WEIGHTS})
+    mine = authority.issue("IP:127.0.0.1")
+    flags = ("--tls-cert", str(mine.certificate), "--tls-key", str(mine.key))
+    program = "from huggingface_hub.cli.hf import main; main()"
+    with Running(tmp_path / "data", origin, flags) as mirror:
+        command = [sys.executable, "-c", program, "download", "acme/tiny", "model.safetensors"]
+        for told in ({}, {"SSL_CERT_FILE": str(authority.file)}):
+            folder = tmp_path / ("told" if told else "untold")
+            environment = {"HF_ENDPOINT": mirror.url, "HF_HOME": str(folder), "PATH": "", **told}
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=False, timeout=60
+            )
+            assert (done.returncode == 0) is bool(told), done.stderr
+            assert bool(list(folder.rglob("snapshots/*/model.safetensors"))) is bool(told)
+
+
 def test_no_proxy_and_small_letters_are_heeded(
     tmp_path: Path, origin: Origin, proxy: ForwardProxy
 ) -> None:

@@ -22,6 +22,7 @@ CANARY = "Canary0123456789abcdef"
         f"sent bearer {CANARY} to somebody",
         f"Basic {CANARY}==",
         f"the token hf_{CANARY} is not valid",
+        f"the token mm_-{CANARY}_-{CANARY} is not known here",
         f"/acme/hf_{CANARY}/resolve",
         f"eyJhbGciOiJI.{CANARY}.{CANARY}",
         f"https://alice:{CANARY}@host.example/a",

@@ -257,3 +257,42 @@ def test_tls_is_served_by_copy(loop: str, tmp_path: Path) -> None:
         await opened.stop()
 
     run(loop, main())
+
+
+def test_connections_of_one_address_have_a_limit_where_it_is_set(loop: str) -> None:
+    """One too many is told so; a closed one makes room; trusted proxies are many clients."""
+
+    async def main() -> None:
+        keeper = ScriptedKeeper()
+        keeper.serve("/file")
+        async with door(keeper, per_address=2) as url:
+            async with Client(url) as first, Client(url) as second:
+                for client in (first, second):
+                    assert (await client.get("/file")).status == 200
+                for _ in range(3):
+                    async with Client(url) as third:
+                        got = await third.get("/file")
+                        assert got.status == 503
+                        assert "one address" in got.headers["x-error-message"]
+                        assert got.headers["retry-after"]
+                        assert await third.ended()
+                assert (await first.get("/file")).status == 200
+
+            async def served() -> bool:
+                async with Client(url) as again:
+                    return (await again.get("/file")).status == 200
+
+            while not await served():
+                pass
+        async with (
+            door(keeper, per_address=1, trusted_proxies=("127.0.0.1",)) as url,
+            Client(url) as first,
+            Client(url) as second,
+        ):
+            for client in (first, second):
+                assert (await client.get("/file")).status == 200
+        async with door(keeper) as url, Client(url) as first, Client(url) as second:
+            for client in (first, second):
+                assert (await client.get("/file")).status == 200
+
+    run(loop, main())

@@ -130,7 +130,7 @@ def _repo_call(  # noqa: PLR0911 -- one line a route
             access = Access.READ if page == "parquet" else Access.LIST
             return RepoPage(repo=repo, access=access, tail=_below(repo, target))
         case _:
-            return Passed(target=target)
+            return Passed(about=repo, target=target)
 
 
 def _below(repo: Repo, target: str) -> str:

@@ -155,4 +155,4 @@ def blob_of(repo: Repo, commit: str, entry: Entry, digest: Digest) -> BlobRef:
     """Name the content of *entry*, and where it comes from."""
     target = f"/{web_name(repo)}/resolve/{commit}/{quoted_path(entry.path)}"
     source = UpstreamRequest("GET", target)
-    return BlobRef(digest, entry.size, source, repo.hub, repo.name)
+    return BlobRef(digest, entry.size, source, repo.hub, repo.name, entry.path)

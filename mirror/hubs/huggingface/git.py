@@ -41,11 +41,11 @@ def recognise_git(
             # git prints a plain text body, and no header.
             return Fixed(status=403, headers=(("Content-Type", PLAIN),), body=f"{PUSH}\n".encode())
         case ["info", "refs"] if head.query == "service=git-upload-pack":
-            return _tunnel(head, b"", "GET")
+            return _tunnel(head, b"", "GET", repo)
         case ["info", "refs"]:
             raise MalformedQuestionError("Only git's smart protocol is served here.")
         case ["git-upload-pack"] if head.method == "POST":
-            return _tunnel(head, body, "POST")
+            return _tunnel(head, body, "POST", repo)
         case ["info", "lfs", "objects", "batch"] if head.method == "POST":
             return _batch(body, repo)
         case ["info", "lfs", "objects", oid] if head.method in ("GET", "HEAD") and _OID.match(oid):
@@ -56,10 +56,10 @@ def recognise_git(
             raise MalformedQuestionError("This is no request of git's that is served here.")
 
 
-def _tunnel(head: RequestHead, body: bytes, method: str) -> Tunnel:
+def _tunnel(head: RequestHead, body: bytes, method: str, repo: Repo) -> Tunnel:
     headers = tuple((name, head.headers[name]) for name in _FORWARDED if name in head.headers)
     target = clean_target(head.path, head.query)
-    return Tunnel(request=UpstreamRequest(method, target, headers, body))
+    return Tunnel(about=repo, request=UpstreamRequest(method, target, headers, body))
 
 
 def _object(head: RequestHead, repo: Repo, oid: str, seal: Seal) -> Question:
@@ -115,7 +115,7 @@ def answer_batch(
             continue
         commit, entry = found
         href = f"{base_url}/{web_name(repo)}.git/info/lfs/objects/{oid}"
-        if not open_to_all:
+        if facts.caller or not open_to_all:
             href += "?pass=" + seal.sign(OBJECT, Pass(repo, commit, facts.caller, expires, oid))
         # With `authenticated`, git-lfs sends no credential of its own along.
         action = {"href": href, "expires_in": int(lifetime)}

@@ -11,7 +11,7 @@ import math
 from typing import Final
 
 from mirror import errors
-from mirror.hubs.huggingface.answers import document, header_text
+from mirror.hubs.huggingface.answers import PLAIN, document, header_text
 from mirror.messages import Answer
 
 PUSH: Final = "modelmirror serves downloads only; push to huggingface.co directly."
@@ -39,6 +39,8 @@ def refuse(error: errors.MirrorError) -> Answer:
     match error:
         case errors.UpstreamRefusedError():
             return _upstream(error)
+        case errors.NotAllowedError():
+            return _not_allowed(error)
         case errors.NotAdmittedError():
             return _not_admitted(error)
         case errors.UpstreamBusyError():
@@ -88,6 +90,16 @@ def _not_admitted(error: errors.NotAdmittedError) -> Answer:
         + " that may read it."
     )
     return said(401 if error.anonymous else 403, sentence, ("X-Error-Code", "GatedRepo"))
+
+
+def _not_allowed(error: errors.NotAllowedError) -> Answer:
+    """Say what the operator does not allow: git prints plain text alone, and asks for a password if told."""
+    sentence = str(error)
+    headers = [("X-Error-Message", header_text(sentence))]
+    if error.anonymous:
+        headers.append(("WWW-Authenticate", 'Basic realm="modelmirror", charset="UTF-8"'))
+    status = 401 if error.anonymous else 403
+    return document(f"{sentence}\n".encode(), *headers, status=status, content_type=PLAIN)
 
 
 def _upstream(error: errors.UpstreamRefusedError) -> Answer:
