@@ -10,6 +10,7 @@
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from secrets import token_hex
 from typing import Final
 
@@ -18,6 +19,7 @@ from mirror.errors import MalformedQuestionError, MirrorError, QuestionError
 from mirror.events import Observer, Served
 from mirror.messages import Answer, Relay, RequestHead
 from mirror.web.accesslog import AccessLog
+from mirror.web.foreign import walled
 from mirror.web.heads import Heads
 from mirror.web.intake import read_body
 from mirror.web.operations import Operations
@@ -30,17 +32,6 @@ from mirror.web.wire import Exchange, Sent
 # Eight lines of 8 KiB, as front servers have it.
 MAX_HEAD: Final = 64 << 10
 
-# What browsers may read of an answer (transformers.js does): the Hub's own list.
-_EXPOSED: Final = (
-    "X-Repo-Commit,X-Request-Id,X-Error-Code,X-Error-Message,X-Total-Count,ETag,Link,"
-    "Accept-Ranges,Content-Range,X-Linked-Size,X-Linked-ETag"
-)
-# No byte that a hub holds becomes a page of ours: opened in a browser it has no origin and no script.
-_FOREIGN: Final = {
-    "access-control-allow-origin": ("Access-Control-Allow-Origin", "*"),
-    "access-control-expose-headers": ("Access-Control-Expose-Headers", _EXPOSED),
-    "content-security-policy": ("Content-Security-Policy", "default-src 'none'; sandbox"),
-}
 _PREFLIGHT: Final = Answer(
     204,
     (
@@ -220,9 +211,8 @@ class App:
         trace.hub = reply.hub
         trace.found = reply.found if isinstance(reply, Answer) else "bypass"
         extra = [("Cache-Status", trace.cache_status)]
-        if not own:
-            names = {name.lower() for name, _ in reply.headers}
-            extra += [line for name, line in _FOREIGN.items() if name not in names]
+        if not own and (headers := walled(reply.headers)) is not reply.headers:
+            reply = replace(reply, headers=headers)
         if isinstance(reply, Answer):
             await self._sender.answer(exchange, head, reply, extra, trace)
         else:

@@ -34,6 +34,7 @@ from mirror.errors import (
     UpstreamUnreachableError,
 )
 from mirror.messages import Answer
+from mirror.web.foreign import SANDBOX
 
 # Long enough for any sentence of ours, short enough for the 8 KiB a client accepts as one line.
 _HEADER_LIMIT: Final = 500
@@ -111,6 +112,7 @@ def refusal(status: int, message: str, headers: Iterable[tuple[str, str]] = ()) 
             ("Content-Type", "application/json"),
             ("Cache-Control", "no-store"),
             ("X-Error-Message", header_text(message)),
+            SANDBOX,
             *headers,
         ),
         (json.dumps({"error": message}).encode(),),
