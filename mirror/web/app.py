@@ -25,7 +25,7 @@ from mirror.web.intake import read_body
 from mirror.web.operations import Operations
 from mirror.web.refusals import HeadTooLargeError, fault, foreseen, refusal, refuse
 from mirror.web.sending import Sender
-from mirror.web.targets import Targets
+from mirror.web.targets import METHODS, Targets
 from mirror.web.trace import Trace
 from mirror.web.wire import Exchange, Sent
 
@@ -157,9 +157,9 @@ class App:
 
     def _word(self, error: Exception, trace: Trace) -> Answer:
         """Word what went wrong before the head was out: the one place where errors become answers."""
-        # What could not be read may hide another request behind it.
-        if isinstance(error, MalformedQuestionError | HeadTooLargeError):
-            trace.keep = False
+        # What could not be read may hide another request behind it; so may what a CONNECT would tunnel.
+        unread = isinstance(error, MalformedQuestionError | HeadTooLargeError)
+        trace.keep = trace.keep and not unread and trace.method in METHODS
         if isinstance(error, MirrorError) and foreseen(error):
             if not isinstance(error, QuestionError):
                 _log.warning("A request failed: %s", error)
@@ -175,6 +175,11 @@ class App:
     def _read(self, exchange: Exchange, trace: Trace) -> RequestHead:
         if not exchange.http1:
             raise MalformedQuestionError("The mirror speaks HTTP/1.1 and HTTP/1.0.")
+        if exchange.transfer_encoding not in {None, "chunked"}:
+            # An empty one is ignored by some parsers and ends the framing for others (RFC 9112 §6.1).
+            raise MalformedQuestionError("The Transfer-Encoding is another than chunked.")
+        if exchange.transfer_encoding is not None and exchange.http10:
+            raise MalformedQuestionError("HTTP/1.0 has no Transfer-Encoding.")
         if exchange.head_size > MAX_HEAD:
             raise HeadTooLargeError(f"The request has more than {MAX_HEAD} bytes of headers.")
         head = self._targets.read(

@@ -44,11 +44,16 @@ class HeadTooLargeError(QuestionError):
     """The header fields of a request are too many bytes together."""
 
 
+class ExpectationError(QuestionError):
+    """The client expects what is not 100-continue (RFC 9110 §10.1.1)."""
+
+
 # The status of each error, and after how many seconds a retry can succeed. The first class that fits
 # counts, so subclasses stand before their bases.
 _TABLE: Final[tuple[tuple[type[MirrorError], int, int | None], ...]] = (
     (HeadTooLargeError, 431, None),
     (TooLargeError, 413, None),
+    (ExpectationError, 417, None),
     (MalformedQuestionError, 400, None),
     (LoopError, 508, None),  # RFC 5842 §7.2
     (QuestionError, 400, None),
