@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     disable_created_metrics,
     generate_latest,
@@ -153,6 +154,10 @@ class Telemetry:
                 self._damaged.inc(damaged)
             case Alarm(kind, _):
                 self._child(self._alarms.labels, kind).inc()
+
+    def gauge(self, name: str, what: str, measure: Callable[[], float]) -> None:
+        """Show the number that *measure* gives whenever the metrics are read; *what* says what it counts."""
+        Gauge(f"modelmirror_{name}", what, registry=self._registry).set_function(measure)
 
     def render(self) -> bytes:
         """The exposition, version 0.0.4."""

@@ -18,6 +18,7 @@ The life of a request, in the order the parts are composed below:
 Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 """
 
+import asyncio
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -36,10 +37,12 @@ from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
 from mirror.cache.unwell import Unwell
-from mirror.clock import Clock, SystemClock
+from mirror.clock import LOOK_EVERY, Clock, SystemClock
 from mirror.config import Settings
+from mirror.errors import ConfigError
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
+from mirror.index.grants import Grants
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
 from mirror.store.layout import Layout
@@ -49,6 +52,7 @@ from mirror.telemetry import Telemetry
 from mirror.upkeep.evict import Evictor
 from mirror.upkeep.house import House
 from mirror.upkeep.known import Known
+from mirror.upkeep.orders import Orders
 from mirror.upkeep.pins import pinned
 from mirror.upkeep.running import boot_id
 from mirror.upkeep.scrub import Scrub
@@ -57,9 +61,12 @@ from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
 from mirror.upstream.contract import Timeouts
 from mirror.upstream.policy import Policy
+from mirror.upstream.proxies import Proxies
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
+from mirror.web.control import Control
 from mirror.web.serve import Door
+from mirror.web.tls import ServingTls
 
 # Threads for reads that may block, for publishing and for records: beyond this the disk is the limit.
 DISK_THREADS: Final = 8
@@ -107,12 +114,15 @@ class Mirror:
             self._door.hurry()
 
     async def _compose(self, stack: AsyncExitStack) -> None:
-        settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
+        settings, clock, telemetry = self._settings, SystemClock(), _telemetry()
 
         def observe(event: Event) -> None:
             telemetry(event)
             if isinstance(event, Alarm):
                 _LOG.warning("%s: %s", event.kind, event.detail)
+
+        # What cannot be used is said before anything is touched.
+        tls = _serving_tls(settings, clock)
 
         # The data folder, held alone from here on.
         layout = Layout(settings.data)
@@ -152,28 +162,12 @@ class Mirror:
             store, partials, index.catalog, lambda: pinned(index.journal, index.catalog), observe
         )
 
+        grants = Grants(index.journal)
+
         # The way out.
-        hubs = registry.hubs(
-            secret=secret,
-            tree_limit=settings.huggingface_tree_limit,
-            ref_lifetime=settings.huggingface_ref_lifetime,
-        )
-        upstreams = {"huggingface": settings.huggingface_upstreams}
-        policy = Policy(upstreams, settings.upstream_hosts, settings.upstream_redirect_hosts)
-        addresses = Addresses(policy.named, clock)
-        stack.callback(addresses.close)
-        trust = tls_context()
-        timeouts = Timeouts(connect=CONNECT)
-        client = Client(
-            policy, addresses, trust=trust, clock=clock, observe=observe, timeouts=timeouts
-        )
-        await client.open()
-        stack.push_async_callback(client.close)
-        transfers = Transfers(policy, addresses, trust=trust, clock=clock, timeouts=timeouts)
-        stack.callback(transfers.close)
+        client, transfers = await _way_out(stack, settings, clock, observe)
 
         # The engine.
-        workers = _pool(stack, settings.upstream_connections, "fill")
         disk = _pool(stack, DISK_THREADS, "disk")
         fills = Fills(
             store=store,
@@ -183,7 +177,7 @@ class Mirror:
             fetcher=transfers,
             clock=clock,
             observe=observe,
-            workers=workers,
+            workers=_pool(stack, settings.upstream_connections, "fill"),
             disk=disk,
             strict=settings.strict,
         )
@@ -217,7 +211,11 @@ class Mirror:
         )
         stack.push_async_callback(mending.close)
         pull = PullThrough(
-            hubs=hubs,
+            hubs=registry.hubs(
+                secret=secret,
+                tree_limit=settings.huggingface_tree_limit,
+                ref_lifetime=settings.huggingface_ref_lifetime,
+            ),
             asking=asking,
             bodies=bodies,
             catalog=index.catalog,
@@ -231,6 +229,7 @@ class Mirror:
             secret=secret,
             offline=settings.offline,
             outages=outages,
+            granted=grants.admits,
         )
         stack.push_async_callback(pull.close)
         keeper = LocalKeeper(
@@ -244,18 +243,20 @@ class Mirror:
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
             about={
                 "version": __version__,
-                "upstreams": upstreams,
+                "upstreams": {"huggingface": settings.huggingface_upstreams},
                 "offline": settings.offline,
             },
         )
         stack.callback(keeper.write_touches)
         stack.enter_context(_house(settings, layout, ledger, store, partials, clock, observe))
 
-        # The door, opened last and closed first.
+        # The operator's door, and everybody's, opened last and closed first.
+        await _control(stack, layout, Orders(grants))
         self._door = Door(
             keeper,
             host=settings.host,
             port=settings.port,
+            tls=tls,
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
             strict=settings.strict,
@@ -267,6 +268,81 @@ class Mirror:
         )
         self.url = await self._door.start()
         stack.push_async_callback(self._door.stop)
+
+
+async def _way_out(
+    stack: AsyncExitStack, settings: Settings, clock: Clock, observe: Observer
+) -> tuple[Client, Transfers]:
+    """The two clients that ask upstream, and nothing else does."""
+    policy = Policy(
+        {"huggingface": settings.huggingface_upstreams},
+        settings.upstream_hosts,
+        settings.upstream_redirect_hosts,
+    )
+    proxies = Proxies(
+        settings.upstream_https_proxy, settings.upstream_http_proxy, settings.upstream_no_proxy
+    )
+    if str(proxies):
+        _LOG.info("Upstream is asked through %s.", proxies)
+    addresses = Addresses(lambda host: policy.named(host) or proxies.named(host), clock)
+    stack.callback(addresses.close)
+    trust = tls_context(settings.upstream_ca)
+    timeouts = Timeouts(connect=CONNECT)
+    client = Client(
+        policy,
+        addresses,
+        trust=trust,
+        clock=clock,
+        observe=observe,
+        timeouts=timeouts,
+        proxies=proxies,
+    )
+    await client.open()
+    stack.push_async_callback(client.close)
+    transfers = Transfers(
+        policy, addresses, trust=trust, clock=clock, timeouts=timeouts, proxies=proxies
+    )
+    stack.callback(transfers.close)
+    return client, transfers
+
+
+def _serving_tls(settings: Settings, clock: Clock) -> ServingTls | None:
+    if settings.tls_cert is None and settings.tls_key is None:
+        return None
+    if settings.tls_cert is None or settings.tls_key is None:
+        missing = "tls.cert (--tls-cert)" if settings.tls_cert is None else "tls.key (--tls-key)"
+        raise ConfigError(
+            f"To serve HTTPS takes a certificate and its key; {missing} is missing.",
+            hint="Where one file holds both, name it twice.",
+        )
+    return ServingTls(settings.tls_cert, settings.tls_key, clock)
+
+
+async def _control(stack: AsyncExitStack, layout: Layout, orders: Orders) -> None:
+    """Take orders of the command line; a folder that has no sockets is served all the same."""
+    control = Control(
+        layout.control, lambda name, said: asyncio.to_thread(orders.carry_out, name, said)
+    )
+    stack.push_async_callback(control.stop)
+    try:
+        await control.start()
+    except OSError as error:
+        _LOG.warning(
+            "No orders are taken: %s cannot be listened on (%s). Stop the server to give some.",
+            layout.control,
+            error,
+        )
+
+
+def _telemetry() -> Telemetry:
+    """The counters of this event loop."""
+    telemetry, loop = Telemetry(), asyncio.get_running_loop()
+    telemetry.gauge(
+        "tasks",
+        "Asyncio tasks that have not ended; one that is never over is a leak.",
+        lambda: len(asyncio.all_tasks(loop)),
+    )
+    return telemetry
 
 
 def _house(
@@ -293,10 +369,15 @@ def _house(
         ledger.converge()
         return ROOM_EVERY
 
+    def keep_time() -> float:
+        clock.wall()  # it tells a clock that was set from one that jumps by looking often
+        return LOOK_EVERY
+
+    jobs = [keep_room, keep_time, sweep.step]
     if settings.scrub_period is None:
-        return House([keep_room, sweep.step], clock, observe)
+        return House(jobs, clock, observe)
     scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
-    return House([keep_room, sweep.step, scrub.step], clock, observe, ending=scrub.save)
+    return House([*jobs, scrub.step], clock, observe, ending=scrub.save)
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

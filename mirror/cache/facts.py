@@ -4,7 +4,7 @@ The catalog remembers; this view judges. A fact seen since the question began is
 a lifetime of zero still settles. A fact from the future counts as expired: the clock was set back.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -46,13 +46,19 @@ class Lifetimes:
     grace: float
 
 
+def _nothing(_repo: Repo) -> bool:
+    """Grant nothing."""
+    return False
+
+
 @dataclass(slots=True)
 class View:
     """The `mirror.hubs.base.Facts` of one caller and one question.
 
     *about* is the repo the question names, if any; *started* is the wall time the question came in; with
     *offline* stale facts are shown. *waited* holds the commits whose file list was waited for in vain,
-    *replies* the answers that live only as long as the question.
+    *replies* the answers that live only as long as the question. *granted* tells whether the operator's
+    word opens a repo to this caller.
     """
 
     catalog: Index
@@ -63,6 +69,7 @@ class View:
     now: float
     about: Repo | None = None
     offline: bool = False
+    granted: Callable[[Repo], bool] = _nothing
     waited: set[tuple[Repo, str]] = field(default_factory=set)
     replies: dict[str, Reply] = field(default_factory=dict)
     _aliases: dict[Repo, Alias | None] = field(default_factory=dict)
@@ -83,6 +90,7 @@ class View:
             self.now,
             self.about,
             offline=True,
+            granted=self.granted,
             waited=self.waited,
             replies=self.replies,
         )
@@ -108,7 +116,7 @@ class View:
 
     def admitted(self, repo: Repo, access: Access) -> bool:
         """Whether this caller may be answered about *repo* at *access* without asking upstream."""
-        if access is Access.NONE:
+        if access is Access.NONE or self.granted(repo):
             return True
         seen = self.visibility(repo)
         if seen is None:

@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Final
@@ -27,6 +27,7 @@ from mirror.errors import (
     MalformedQuestionError,
     NotAdmittedError,
     OfflineError,
+    UpstreamRefusedError,
     UpstreamUnavailableError,
     UpstreamUnreachableError,
 )
@@ -34,10 +35,11 @@ from mirror.hubs.base import Hub
 from mirror.index.memo import Memo
 from mirror.index.protocol import Index
 from mirror.messages import Answer, Relay, RequestHead
-from mirror.names import Access, Question, Tunnel
+from mirror.names import Access, Question, Repo, Tunnel
 
-# No answer that exists here waits longer for upstream.
-PATIENCE: Final = 2.0
+# No answer that exists here waits longer for upstream, so that no client has it more than 2 s later: a
+# quarter of a second is for all that is not waiting.
+PATIENCE: Final = 1.75
 
 # Rounds of needs before a question is given up: the longest walk (alias, revision, tree, redacted tree,
 # audience, path) takes six.
@@ -48,6 +50,10 @@ MAX_HOPS: Final = 16
 
 _HOP: Final = re.compile(r"1\.1 modelmirror \(mm-[0-9a-f]{16}\)")
 
+# How the Hub says that a caller may not know: a gated repo, and one that is hidden or gone.
+_CLOSED: Final = frozenset({"GatedRepo", "RepoNotFound"})
+_CLOSED_STATUSES: Final = frozenset({401, 403})
+
 # Credentials lent to questions that carry a token of ours instead (CAS): enough for a large site.
 MAX_LENT: Final = 4096
 
@@ -55,7 +61,8 @@ MAX_LENT: Final = 4096
 class PullThrough:
     """The hubs' engine.
 
-    *offline* means never to ask upstream; *secret* keys the fingerprints of credentials.
+    *offline* means never to ask upstream; *secret* keys the fingerprints of credentials; *granted* tells
+    whether the operator's word opens a repo to everybody.
     """
 
     def __init__(  # noqa: PLR0913 -- the composition root names each part once
@@ -71,6 +78,7 @@ class PullThrough:
         secret: bytes,
         offline: bool,
         outages: Outages,
+        granted: Callable[[Repo], bool],
     ) -> None:
         self._hubs = hubs
         self._asking = asking
@@ -84,6 +92,7 @@ class PullThrough:
         self._hop = f"1.1 modelmirror (mm-{hmac.new(secret, b'via', sha256).hexdigest()[:16]})"
         self._offline = offline
         self._outages = outages
+        self._granted = granted
         self._lent: OrderedDict[str, Credential] = OrderedDict()
         self._settling: Flights[int, None] = Flights()
         self._count = 0
@@ -162,12 +171,17 @@ class PullThrough:
             await asyncio.wait({task}, timeout=PATIENCE)
             if not task.done():
                 # Whoever comes next does not wait too; the answer, when it comes, ends the outage.
-                slow = UpstreamUnreachableError(f"No answer came within {PATIENCE:.0f} s.")
+                slow = UpstreamUnreachableError(f"No answer came within {PATIENCE:g} s.")
                 self._outages.failed(hub.name, slow)
                 task.add_done_callback(lambda late: self._came_late(hub, late))
                 return stale, "stale"
         try:
             await asyncio.shield(task)
+        except UpstreamRefusedError as error:
+            # Granted is who may read what is here, also where the hub would refuse them.
+            if at_hand and self._closed_to(error) and self._by_grant(question, stale):
+                return stale, "stale"
+            raise
         except UpstreamUnavailableError as error:
             unreachable = isinstance(error, UpstreamUnreachableError)
             # Any caller can think up a call that upstream fails at, or an answer that is too long.
@@ -242,6 +256,16 @@ class PullThrough:
             view.canonical(question.repo), question.access
         )
 
+    def _by_grant(self, question: Question, view: View) -> bool:
+        """Whether the operator's word opens the repo to this caller."""
+        return question.repo is not None and view.granted(view.canonical(question.repo))
+
+    @staticmethod
+    def _closed_to(error: UpstreamRefusedError) -> bool:
+        """Whether a refusal is about the caller, or a repo hidden from them, and not about a file."""
+        code = error.headers.get("x-error-code")
+        return code in _CLOSED or (error.status in _CLOSED_STATUSES and code is None)
+
     def _is_open(self, question: Question, view: View) -> bool:
         """Whether everybody may be answered."""
         if question.repo is None:
@@ -301,4 +325,5 @@ class PullThrough:
             started=now,
             now=now,
             about=question.repo,
+            granted=self._granted,
         )

@@ -16,6 +16,7 @@ from mirror.errors import MirrorError
 _VERBS: Final = {
     "serve": "Run the mirror.",
     "verify": "Check what is stored, and mend it.",
+    "grant": "Say who may read a repo, whatever the hub says.",
     "config": "Show every setting and where its value came from.",
 }
 

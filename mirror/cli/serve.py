@@ -30,6 +30,17 @@ from mirror.config import Settings
     type=click.IntRange(0, 65535),
     help="The port to listen on, 0 for a free one [default: 8090].",
 )
+@click.option(
+    "--tls-cert",
+    type=click.Path(path_type=Path),
+    help="Serve HTTPS with the certificate (and chain) in this PEM file.",
+)
+@click.option("--tls-key", type=click.Path(path_type=Path), help="The PEM file with its key.")
+@click.option(
+    "--upstream-ca",
+    type=click.Path(path_type=Path),
+    help="A PEM file with certificate authorities to trust upstream, beside the system's.",
+)
 @click.option("--offline/--online", default=None, help="Never ask upstream.")
 @click.option("--quota", help="The most the store may hold, like 500GiB.")
 @click.option("--min-free", help="Room on the disk to leave alone [default: 1GiB].")

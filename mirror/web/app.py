@@ -23,6 +23,7 @@ from mirror.web.foreign import walled
 from mirror.web.heads import Heads
 from mirror.web.intake import read_body
 from mirror.web.operations import Operations
+from mirror.web.plaintext import PlainTokens
 from mirror.web.refusals import HeadTooLargeError, fault, foreseen, refusal, refuse
 from mirror.web.sending import Sender
 from mirror.web.targets import METHODS, Targets
@@ -72,6 +73,7 @@ class App:
         self._heads = heads
         self._access = access
         self._observe = observe
+        self._plain_tokens = PlainTokens()
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -190,6 +192,8 @@ class App:
         )
         trace.path, trace.query = head.path, bool(head.query)
         trace.client = self._targets.client(head.headers, trace.client)
+        if head.credential is not None and not self._targets.secure(head.headers, exchange):
+            self._plain_tokens.came_from(trace.client)
         return head
 
     async def _ask(self, exchange: Exchange, head: RequestHead, trace: Trace) -> Answer | Relay:

@@ -101,6 +101,7 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
             secret=b"s" * 32,
             offline=False,
             outages=outages,
+            granted=lambda _: False,
         )
         about = {"version": "0", "upstreams": {"plain": ["https://x"]}, "offline": False}
         yield LocalKeeper(

@@ -261,6 +261,7 @@ def test_telemetry_counts_every_event() -> None:
     telemetry(FillStarted("huggingface", 7))
     telemetry(FillEnded("huggingface", "stored", 7, 1.5))
     telemetry(Alarm("mismatch", "A blob is not what it says."))
+    telemetry.gauge("tasks", "Tasks.", lambda: 3)
     text = telemetry.render().decode()
     for line in (
         'modelmirror_requests_total{found="hit",hub="huggingface",status="2xx"} 2.0',
@@ -274,6 +275,7 @@ def test_telemetry_counts_every_event() -> None:
         'modelmirror_fill_seconds_count{hub="huggingface"} 1.0',
         'modelmirror_received_bytes_total{hub="huggingface"} 7.0',
         'modelmirror_alarms_total{kind="mismatch"} 1.0',
+        "modelmirror_tasks 3.0",
     ):
         assert f"\n{line}\n" in text, line
     assert "_count" not in other.render().decode()
