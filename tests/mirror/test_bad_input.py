@@ -38,7 +38,7 @@ ODD = tuple(shape.format(name) for name in ODD_NAMES for shape in SHAPES)
 # All that may stand in a data folder: names of ours, digests, and random ones.
 STORED = re.compile(
     r"v1/(?:(?:blobs|sums)/sha256/[0-9a-f]{2}/[0-9a-f]{64}|records/[0-9a-f]{2}/[0-9a-f]{64}\.json"
-    r"|journal\.jsonl|index\.sqlite3(?:-wal|-shm)?|memo/.*|secret|lock|running|scrub\.json"
+    r"|journal\.jsonl|index\.sqlite3(?:-[a-z]+)?|memo/.*|secret|lock|running|scrub\.json"
     r"|[a-z-]+(?:\.[a-z0-9]+)?)"
 )
 METHODS = (
