@@ -56,6 +56,13 @@ help: ## list the targets
 .PHONY: .venv
 .venv: .venv/dev .venv/package ## make the environment that check and test use
 
+# The fuzzer is 150 MB, runs on Linux and macOS alone, and nothing else needs it.
+.venv-fuzz/made: .venv/dev tests/fuzz/requirements.lock
+	$(PYTHON) -m venv --clear .venv-fuzz
+	.venv-fuzz/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes \
+		-r requirements.lock -r requirements-dev.lock -r tests/fuzz/requirements.lock
+	@touch $@
+
 # ── Using it ─────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: serve
@@ -80,6 +87,10 @@ torture: .venv ## break it for minutes: make torture ARGS='--rounds 1000 --seed 
 test-clients: .venv ## the mirror against real clients; one of them: make test-clients CLIENT=git
 	$(BIN)/python -m pytest tests/clients -m clients $(if $(CLIENT),-k '$(CLIENT)') $(ARGS)
 
+.PHONY: fuzz
+fuzz: .venv-fuzz/made ## look for inputs that break the readers: make fuzz ARGS='--seconds 180 ranges'
+	.venv-fuzz/bin/python -m tests.fuzz $(ARGS)
+
 .PHONY: check
 check: .venv ## what a machine can say about the source
 	$(BIN)/ruff check .
@@ -101,11 +112,12 @@ bench: .venv ## the measurements; they take minutes and want a quiet machine
 
 .PHONY: lock
 lock: .venv-lock/made ## make the lock files again, with the newest versions that pyproject.toml allows
-	@rm -f requirements.lock requirements-dev.lock
+	@rm -f requirements.lock requirements-dev.lock tests/fuzz/requirements.lock
 	$(PYTHON) tests/house/requirements.py run < pyproject.toml \
 		| $(COMPILE) --output-file requirements.lock -
 	$(PYTHON) tests/house/requirements.py dev < pyproject.toml \
 		| $(COMPILE) --constraint requirements.lock --output-file requirements-dev.lock -
+	echo 'atheris>=3.0' | $(COMPILE) --output-file tests/fuzz/requirements.lock -
 
 .venv-lock/made: Makefile
 	$(PYTHON) -m venv .venv-lock
@@ -114,5 +126,5 @@ lock: .venv-lock/made ## make the lock files again, with the newest versions tha
 
 .PHONY: clean
 clean: ## remove everything that make made
-	rm -rf .venv .venv-lock build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-fuzz .venv-lock build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find mirror tests -name __pycache__ -type d -prune -exec rm -rf {} +

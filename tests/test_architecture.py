@@ -93,6 +93,7 @@ TOP_LEVEL: Final = {
     "LICENSE",
     "Makefile",
     "README.md",
+    "SECURITY.md",
     "config",
     "docker",
     "docs",

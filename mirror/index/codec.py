@@ -7,6 +7,7 @@ data folder, so it is read as plain data, checked field by field, and anything e
 import base64
 import binascii
 import json
+import math
 from typing import Any, Final
 
 from mirror.messages import Response
@@ -42,27 +43,43 @@ def decode_reply(value: bytes) -> Reply | None:
         fields = json.loads(value)
         if fields["form"] != _FORM:
             return None
-        headers = {str(key): _as(str, text) for key, text in fields["headers"].items()}
+        headers = {str(key): typed(str, text) for key, text in fields["headers"].items()}
         response = Response(
-            _as(int, fields["status"]),
+            typed(int, fields["status"]),
             headers,
             base64.b64decode(fields["body"], validate=True),
-            _as(str, fields["base"]),
-            _as(str, fields["url"]),
+            typed(str, fields["base"]),
+            typed(str, fields["url"]),
         )
         return Reply(
-            _as(str, fields["key"]),
+            typed(str, fields["key"]),
             response,
-            float(fields["seen_at"]),
-            float(fields["lifetime"]),
-            lasting=_as(bool, fields["lasting"]),
-            private=_as(bool, fields["private"]),
+            moment(fields["seen_at"]),
+            moment(fields["lifetime"]),
+            lasting=typed(bool, fields["lasting"]),
+            private=typed(bool, fields["private"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error):
         return None
 
 
-def _as(kind: type, value: Any) -> Any:
+def typed(kind: type, value: Any) -> Any:
+    """Return *value* if it is of *kind*; raises `TypeError`, also for a bool as a number."""
+    if isinstance(value, bool) and kind is not bool:
+        raise TypeError(f"expected {kind.__name__}, found bool")
     if not isinstance(value, kind):
         raise TypeError(f"expected {kind.__name__}, found {type(value).__name__}")
     return value
+
+
+def moment(value: Any) -> float:
+    """Return a number of seconds as a float; raises `TypeError` or `ValueError` for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"expected a number, found {type(value).__name__}")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
+    if not math.isfinite(seconds):
+        raise ValueError("no such time")
+    return seconds

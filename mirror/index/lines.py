@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from mirror.digest import Digest
+from mirror.index.codec import moment, typed
 from mirror.names import Alias, Ref, Repo, Visibility
 
 
@@ -62,21 +63,27 @@ def decode(text: bytes) -> Line | Unknown | None:
                 git_sha1, sha256 = form
                 return Link(Digest.parse(git_sha1), Digest.parse(sha256))
             case "ref":
-                repo = Repo(form["hub"], form["repo"])
-                return Ref(repo, form["revision"], form["commit"], float(form["seen_at"]))
+                repo = _repo(form["hub"], form["repo"])
+                revision, commit = typed(str, form["revision"]), typed(str, form["commit"])
+                return Ref(repo, revision, commit, moment(form["seen_at"]))
             case "alias":
-                asked, repo = Repo(form["hub"], form["name"]), Repo(form["to_hub"], form["repo"])
-                return Alias(asked, repo, form["id"], float(form["seen_at"]))
+                asked, repo = _repo(form["hub"], form["name"]), _repo(form["to_hub"], form["repo"])
+                return Alias(asked, repo, typed(str, form["id"]), moment(form["seen_at"]))
             case "visibility":
-                repo = Repo(form["hub"], form["repo"])
-                private, gated = bool(form["private"]), bool(form["gated"])
-                return Visibility(repo, private, gated, float(form["seen_at"]))
+                repo = _repo(form["hub"], form["repo"])
+                private, gated = typed(bool, form["private"]), typed(bool, form["gated"])
+                return Visibility(repo, private, gated, moment(form["seen_at"]))
             case "note":
-                return Note(form["kind"], form["subject"], form["value"])
+                value = form["value"] if form["value"] is None else typed(dict, form["value"])
+                return Note(typed(str, form["kind"]), typed(str, form["subject"]), value)
             case _:
                 return Unknown(text)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+def _repo(hub: Any, name: Any) -> Repo:
+    return Repo(typed(str, hub), typed(str, name))
 
 
 def subject(line: Line | Unknown) -> tuple[object, ...]:

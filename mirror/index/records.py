@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from mirror.digest import Digest
-from mirror.index.codec import decode_reply, encode_reply
+from mirror.index.codec import decode_reply, encode_reply, moment, typed
 from mirror.index.protocol import Index
 from mirror.names import Entry, Ref, Reply, Repo, Snapshot, SnapshotState, Visibility
 
@@ -170,22 +170,31 @@ def _decode(data: bytes) -> SnapshotRecord | None:
         head = json.loads(data)
         if head["form"] != _FORM:
             return None
-        repo, commit, seen = Repo(head["hub"], head["repo"]), head["commit"], head["visibility"]
+        repo = Repo(typed(str, head["hub"]), typed(str, head["repo"]))
+        commit, seen = typed(str, head["commit"]), head["visibility"]
         return SnapshotRecord(
             Snapshot(
                 repo,
                 commit,
                 SnapshotState(head["state"]),
-                head["view"],
+                typed(str, head["view"]),
                 _bytes(head["info"]),
-                head["seen_at"],
+                moment(head["seen_at"]),
             ),
             None
             if seen is None
-            else Visibility(repo, seen["private"], seen["gated"], seen["seen_at"]),
-            tuple(Ref(repo, revision, commit, seen_at) for revision, seen_at in head["refs"]),
+            else Visibility(
+                repo,
+                typed(bool, seen["private"]),
+                typed(bool, seen["gated"]),
+                moment(seen["seen_at"]),
+            ),
+            tuple(
+                Ref(repo, typed(str, revision), commit, moment(seen_at))
+                for revision, seen_at in head["refs"]
+            ),
             tuple(_entry(fields) for fields in head["entries"]),
-            tuple(head["absent"]),
+            tuple(typed(str, path) for path in head["absent"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
@@ -199,6 +208,10 @@ def _fields(entry: Entry) -> list[Any]:
 def _entry(fields: list[Any]) -> Entry:
     path, kind, size, digest, oid, xet, raw = fields
     named = None if digest is None else Digest.parse(digest)
+    if not 0 <= typed(int, size) < 1 << 63:
+        raise ValueError("a size is impossible")
+    for text in (path, kind, oid, "" if xet is None else xet):
+        typed(str, text)
     return Entry(path, kind, size, named, oid, xet, _bytes(raw))
 
 

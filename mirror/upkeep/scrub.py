@@ -51,7 +51,7 @@ class Position:
         try:
             fields = json.loads(path.read_bytes())
             name, offset = fields["name"], fields["offset"]
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return cls()
         sound = isinstance(name, str) and isinstance(offset, int) and offset >= 0
         hexadecimal = sound and not name.strip("0123456789abcdef")

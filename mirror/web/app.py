@@ -10,6 +10,7 @@
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from secrets import token_hex
 from typing import Final
 
@@ -18,30 +19,20 @@ from mirror.errors import MalformedQuestionError, MirrorError, QuestionError
 from mirror.events import Observer, Served
 from mirror.messages import Answer, Relay, RequestHead
 from mirror.web.accesslog import AccessLog
+from mirror.web.foreign import walled
 from mirror.web.heads import Heads
 from mirror.web.intake import read_body
 from mirror.web.operations import Operations
 from mirror.web.plaintext import PlainTokens
 from mirror.web.refusals import HeadTooLargeError, fault, foreseen, refusal, refuse
 from mirror.web.sending import Sender
-from mirror.web.targets import Targets
+from mirror.web.targets import METHODS, Targets
 from mirror.web.trace import Trace
 from mirror.web.wire import Exchange, Sent
 
 # Eight lines of 8 KiB, as front servers have it.
 MAX_HEAD: Final = 64 << 10
 
-# What browsers may read of an answer (transformers.js does): the Hub's own list.
-_EXPOSED: Final = (
-    "X-Repo-Commit,X-Request-Id,X-Error-Code,X-Error-Message,X-Total-Count,ETag,Link,"
-    "Accept-Ranges,Content-Range,X-Linked-Size,X-Linked-ETag"
-)
-# No byte that a hub holds becomes a page of ours: opened in a browser it has no origin and no script.
-_FOREIGN: Final = {
-    "access-control-allow-origin": ("Access-Control-Allow-Origin", "*"),
-    "access-control-expose-headers": ("Access-Control-Expose-Headers", _EXPOSED),
-    "content-security-policy": ("Content-Security-Policy", "default-src 'none'; sandbox"),
-}
 _PREFLIGHT: Final = Answer(
     204,
     (
@@ -170,9 +161,9 @@ class App:
 
     def _word(self, error: Exception, trace: Trace) -> Answer:
         """Word what went wrong before the head was out: the one place where errors become answers."""
-        # What could not be read may hide another request behind it.
-        if isinstance(error, MalformedQuestionError | HeadTooLargeError):
-            trace.keep = False
+        # What could not be read may hide another request behind it; so may what a CONNECT would tunnel.
+        unread = isinstance(error, MalformedQuestionError | HeadTooLargeError)
+        trace.keep = trace.keep and not unread and trace.method in METHODS
         if isinstance(error, MirrorError) and foreseen(error):
             if not isinstance(error, QuestionError):
                 _log.warning("A request failed: %s", error)
@@ -188,6 +179,11 @@ class App:
     def _read(self, exchange: Exchange, trace: Trace) -> RequestHead:
         if not exchange.http1:
             raise MalformedQuestionError("The mirror speaks HTTP/1.1 and HTTP/1.0.")
+        if exchange.transfer_encoding not in {None, "chunked"}:
+            # An empty one is ignored by some parsers and ends the framing for others (RFC 9112 §6.1).
+            raise MalformedQuestionError("The Transfer-Encoding is another than chunked.")
+        if exchange.transfer_encoding is not None and exchange.http10:
+            raise MalformedQuestionError("HTTP/1.0 has no Transfer-Encoding.")
         if exchange.head_size > MAX_HEAD:
             raise HeadTooLargeError(f"The request has more than {MAX_HEAD} bytes of headers.")
         head = self._targets.read(
@@ -226,9 +222,8 @@ class App:
         trace.hub = reply.hub
         trace.found = reply.found if isinstance(reply, Answer) else "bypass"
         extra = [("Cache-Status", trace.cache_status)]
-        if not own:
-            names = {name.lower() for name, _ in reply.headers}
-            extra += [line for name, line in _FOREIGN.items() if name not in names]
+        if not own and (headers := walled(reply.headers)) is not reply.headers:
+            reply = replace(reply, headers=headers)
         if isinstance(reply, Answer):
             await self._sender.answer(exchange, head, reply, extra, trace)
         else:

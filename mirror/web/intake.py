@@ -10,6 +10,7 @@ from typing import Final
 
 from mirror.errors import MalformedQuestionError, TooLargeError
 from mirror.messages import MAX_REQUEST_BODY
+from mirror.web.refusals import ExpectationError
 from mirror.web.wire import BODY_ERRORS, Exchange
 
 # As long as a client on a bad line may take for its 1 MiB.
@@ -21,8 +22,8 @@ _GZIP_ONLY: Final = 16 + zlib.MAX_WBITS
 async def read_body(exchange: Exchange, *, patience: float = PATIENCE) -> bytes:
     """Read the body of *exchange*, decompressed; at most *patience* seconds.
 
-    Raises `TooLargeError`, or `MalformedQuestionError` for a body that is broken, of an unknown
-    encoding, or too slow.
+    Raises `TooLargeError`, `ExpectationError`, or `MalformedQuestionError` for a body that is broken, of
+    an unknown encoding, or too slow.
     """
     if not exchange.announces_body:
         return b""
@@ -35,10 +36,11 @@ async def read_body(exchange: Exchange, *, patience: float = PATIENCE) -> bytes:
     # The parser let only digits through.
     if int(exchange.headers.get("Content-Length", "0")) > MAX_REQUEST_BODY:
         raise _too_large()
-    if not exchange.http10 and not exchange.body_begun:
-        expected = exchange.headers.get("Expect", "").strip().lower()
-        if expected == "100-continue":
-            exchange.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    expected = exchange.headers.get("Expect", "").strip().lower()
+    if expected not in {"", "100-continue"}:
+        raise ExpectationError("The request expects something else than 100-continue.")
+    if expected and not exchange.http10 and not exchange.body_begun:
+        exchange.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
         async with asyncio.timeout(patience):
             body = await _read(exchange)

@@ -19,6 +19,8 @@ CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# Of what is not a page nothing may be loaded, framed or run.
+_DATA_POLICY: Final = "default-src 'none'; frame-ancestors 'none'; sandbox"
 # The exposition format of Prometheus, version 0.0.4.
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -75,8 +77,8 @@ class Operations:
         return _own(
             render(self._keeper.report(), head.base_url),
             "text/html; charset=utf-8",
-            ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
             ("Referrer-Policy", "no-referrer"),
+            policy=CONTENT_SECURITY_POLICY,
         )
 
     def _live(self, _head: RequestHead) -> Answer:
@@ -102,6 +104,10 @@ class Operations:
         return _own(data, _STATIC_TYPES[suffix])
 
 
-def _own(body: bytes, kind: str, *headers: tuple[str, str]) -> Answer:
-    fixed = (("Content-Type", kind), ("Cache-Control", "no-store"))
+def _own(body: bytes, kind: str, *headers: tuple[str, str], policy: str = _DATA_POLICY) -> Answer:
+    fixed = (
+        ("Content-Type", kind),
+        ("Cache-Control", "no-store"),
+        ("Content-Security-Policy", policy),
+    )
     return Answer(200, (*fixed, *headers), (body,), found="own")

@@ -34,6 +34,7 @@ from mirror.errors import (
     UpstreamUnreachableError,
 )
 from mirror.messages import Answer
+from mirror.web.foreign import SANDBOX
 
 # Long enough for any sentence of ours, short enough for the 8 KiB a client accepts as one line.
 _HEADER_LIMIT: Final = 500
@@ -43,11 +44,16 @@ class HeadTooLargeError(QuestionError):
     """The header fields of a request are too many bytes together."""
 
 
+class ExpectationError(QuestionError):
+    """The client expects what is not 100-continue (RFC 9110 §10.1.1)."""
+
+
 # The status of each error, and after how many seconds a retry can succeed. The first class that fits
 # counts, so subclasses stand before their bases.
 _TABLE: Final[tuple[tuple[type[MirrorError], int, int | None], ...]] = (
     (HeadTooLargeError, 431, None),
     (TooLargeError, 413, None),
+    (ExpectationError, 417, None),
     (MalformedQuestionError, 400, None),
     (LoopError, 508, None),  # RFC 5842 §7.2
     (QuestionError, 400, None),
@@ -111,6 +117,7 @@ def refusal(status: int, message: str, headers: Iterable[tuple[str, str]] = ()) 
             ("Content-Type", "application/json"),
             ("Cache-Control", "no-store"),
             ("X-Error-Message", header_text(message)),
+            SANDBOX,
             *headers,
         ),
         (json.dumps({"error": message}).encode(),),

@@ -23,7 +23,7 @@ MAX_SEGMENT: Final = 255
 _MAX_LEVELS: Final = 4
 
 # Reads, and the writes that hubs refuse in their own words. Other methods have no meaning to any hub.
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
 _ALLOWED: Final = ("GET", "HEAD", "POST", "OPTIONS")
 
 # Nearly every path is plain, and one match says so; what does not match is looked at closely.
@@ -35,7 +35,8 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _RAW_REFUSED: Final = re.compile(r"[\x00-\x20\x7f\"#<>^`{|}\\]")
 _HOST: Final = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]{2,45}\])"
-    r"(?::[0-9]{1,5})?\Z",
+    # A port is at most 65535; what is behind it in a number would be cut off by some and refused by others.
+    r"(?::(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?\Z",
     re.ASCII,
 )
 
@@ -91,7 +92,7 @@ class Targets:
         *target* is the raw request target, undecodable bytes as surrogates; *headers* are as they came.
         Raises `MethodRefusedError` or `MalformedQuestionError`.
         """
-        if method not in _METHODS:
+        if method not in METHODS:
             raise MethodRefusedError(
                 f"The method {method[:20]} has no meaning here.", allowed=_ALLOWED
             )

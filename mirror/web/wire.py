@@ -128,8 +128,17 @@ class Exchange:
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the client wants to use the connection again."""
-        return not self._message.should_close
+        """Whether the client wants to use the connection again, and can.
+
+        After an offer to switch protocols the parser takes nothing for a request any more.
+        """
+        return not self._message.should_close and not self._message.upgrade
+
+    @property
+    def transfer_encoding(self) -> str | None:
+        """How the body is framed, in lower case; `None` if nothing is said."""
+        value = self._message.headers.get("Transfer-Encoding")
+        return None if value is None else str(value).strip().lower()
 
     @property
     def http10(self) -> bool:

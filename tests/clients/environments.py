@@ -25,7 +25,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / ".cache" / "clients"
 LOCKS = HERE / "locks"
-NODE = HERE / "node"
+#: Groups of JavaScript clients, with the folder of their package and its lock.
+NODE_GROUPS = {"node": HERE / "node", "http-cache": HERE / "http_cache"}
 
 #: Groups of Python clients, by the name of their lock file.
 PYTHON_GROUPS = ("hub24", "hub133", "hub036", "hub025", "ml")
@@ -54,7 +55,7 @@ class Environment:
     @property
     def commands(self) -> Path:
         """Folder to put first on PATH, so that `hf` and `python` are this group's."""
-        return self.path / ("node_modules/.bin" if self.group == "node" else "bin")
+        return self.path / ("node_modules/.bin" if self.group in NODE_GROUPS else "bin")
 
     @property
     def python(self) -> Path:
@@ -66,7 +67,7 @@ def environment(group: str) -> Environment:
     """Give the environment of a group, making it first if its lock has none yet.
 
     Args:
-        group: One of `PYTHON_GROUPS`, or `node`.
+        group: One of `PYTHON_GROUPS` or `NODE_GROUPS`.
 
     Raises:
         EnvironmentUnavailableError: A tool or an interpreter is missing here.
@@ -78,8 +79,8 @@ def environment(group: str) -> Environment:
             if not (path / _READY).exists():
                 shutil.rmtree(path, ignore_errors=True)
                 path.mkdir(parents=True)
-                if group == "node":
-                    _build_node(path)
+                if group in NODE_GROUPS:
+                    _build_node(NODE_GROUPS[group], path)
                 else:
                     _build_python(_interpreter(group), LOCKS / f"{group}.lock", path)
                 (path / _READY).touch()
@@ -105,8 +106,10 @@ def command(name: str, package: str) -> str:
 
 def _digest(group: str) -> str:
     """Name what an environment is made of: the lock, and for Python the interpreter's release."""
-    if group == "node":
-        content = (NODE / "package.json").read_bytes() + (NODE / "package-lock.json").read_bytes()
+    if group in NODE_GROUPS:
+        folder = NODE_GROUPS[group]
+        content = (folder / "package.json").read_bytes()
+        content += (folder / "package-lock.json").read_bytes()
     else:
         release = f"{sys.implementation.cache_tag} {sys.platform}\n"
         content = release.encode() + (LOCKS / f"{group}.lock").read_bytes()
@@ -133,11 +136,11 @@ def _build_python(python: str, lock: Path, path: Path) -> None:
     _run([*pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(lock)], path)
 
 
-def _build_node(path: Path) -> None:
-    """Install the package lock of the JavaScript client; no package may run a script."""
+def _build_node(source: Path, path: Path) -> None:
+    """Install the package lock of a JavaScript client; no package may run a script."""
     npm = command("npm", "npm")
     for name in ("package.json", "package-lock.json", ".npmrc"):
-        shutil.copy(NODE / name, path / name)
+        shutil.copy(source / name, path / name)
     quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     _run([npm, "ci", *quiet], path)
 
@@ -184,7 +187,7 @@ def _forget_older(group: str, current: Path) -> None:
 
 def main() -> None:
     """Make the environments named on the command line, or all, and print where they are."""
-    for group in sys.argv[1:] or (*PYTHON_GROUPS, "node"):
+    for group in sys.argv[1:] or (*PYTHON_GROUPS, *NODE_GROUPS):
         sys.stdout.write(f"{group}\t{environment(group).path}{os.linesep}")
         sys.stdout.flush()
 

@@ -1,38 +1,45 @@
 """Requests that mean nothing: a 4xx with a sentence, and nothing on disk changes."""
 
+import contextlib
 import json
+import re
 import socket
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from tests.mirror.running import Running, files_below
 from tests.origin import Origin
+from tests.web.hostile import FRAMINGS, ODD_NAMES, TARGETS
 
-TARGETS = (
-    "/../../etc/passwd",
-    "/acme/tiny/resolve/main/../../../../etc/passwd",
-    "/acme/tiny/resolve/main/..%2f..%2fetc%2fpasswd",
-    "/acme/tiny/resolve/main/%2e%2e/%2e%2e/etc/passwd",
-    "/acme/tiny/resolve/main/%252e%252e/passwd",
-    "/acme/tiny/resolve/main/..%5c..%5cwindows",
-    "/acme/tiny/resolve/main/a%00b",
-    "/acme/tiny/resolve/main/%c0%ae%c0%ae/passwd",
-    "/acme/tiny/resolve/main/%0d%0aX-Evil:%201",
-    "/acme/tiny/resolve/ma%00in/config.json",
+SHAPES = (
+    "/{}",
+    "/{}/tiny/resolve/main/config.json",
+    "/acme/{}/resolve/main/config.json",
+    "/acme/tiny/resolve/{}/config.json",
+    "/acme/tiny/resolve/main/{}",
+    "/acme/tiny/resolve/main/sub/{}/config.json",
+    "/api/models/acme/tiny/tree/main/{}",
+    "/v2/acme/tiny/blobs/{}",
+)
+OURS = (
     "/acme/tiny/resolve/..%2f..%2fmain/config.json",
     "/acme%2ftiny%2f..%2fother/resolve/main/config.json",
-    "/a c m e/tiny/resolve/main/config.json".replace(" ", "%20"),
-    "/" + "x" * 200 + "/tiny/resolve/main/config.json",
     "/-/etc/passwd",
     "/-/cas/v2/reconstructions/zz",
     "/-/cas/xorbs/../../etc/passwd",
-    "/api/models/../../etc/passwd",
+    "/-/static/..%2fhome.css",
+    "/-/static/home.py",
     "/api/models/acme/tiny/tree/main/%2e%2e%2f%2e%2e",
-    "//etc/passwd",
-    "http://169.254.169.254/latest/meta-data",
-    "/acme/tiny/resolve/main/" + "a" * 9000,
-    "*",
+)
+# Names that mean something to us get an answer of ours, and names with a dot may be branches or files.
+ODD = tuple(shape.format(name) for name in ODD_NAMES for shape in SHAPES)
+# All that may stand in a data folder: names of ours, digests, and random ones.
+STORED = re.compile(
+    r"v1/(?:(?:blobs|sums)/sha256/[0-9a-f]{2}/[0-9a-f]{64}|records/[0-9a-f]{2}/[0-9a-f]{64}\.json"
+    r"|journal\.jsonl|index\.sqlite3(?:-[a-z]+)?|memo/.*|secret|lock|running|scrub\.json"
+    r"|[a-z-]+(?:\.[a-z0-9]+)?)"
 )
 METHODS = (
     ("POST", "/acme/tiny/resolve/main/config.json"),
@@ -77,22 +84,54 @@ def _raw(mirror: Running, request: bytes) -> tuple[int, bytes]:
     return status, answer.partition(b"\r\n\r\n")[2]
 
 
-def test_hostile_targets_get_a_sentence_and_change_nothing(mirror: Running, tiny: Origin) -> None:
-    """Traversal in every encoding, NUL, foreign hosts: 4xx with a sentence, the store untouched."""
+def _tree(folder: Path) -> list[str]:
+    """Every name below *folder* but those of the data folder, which has its own audit."""
+    return sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if "data" not in path.parts
+    )
+
+
+def test_hostile_targets_get_a_sentence_and_change_nothing(
+    mirror: Running, tiny: Origin, tmp_path: Path
+) -> None:
+    """Traversal in every encoding, NUL, foreign hosts, devices: 4xx with a sentence, no file anywhere."""
     assert mirror.ask("/acme/tiny/resolve/main/config.json").body == b"{}"
     mirror.settle()
     tiny.clear_log()
-    before = [row for row in files_below(mirror.data) if "index" not in row[0]]
+    inside = [row[0] for row in files_below(mirror.data / "v1" / "blobs")]
+    outside = _tree(tmp_path), sorted(path.name for path in Path().iterdir())
 
+    assert len({*TARGETS, *OURS}) >= 150
+    for target in (*TARGETS, *OURS, *ODD):
+        request = f"GET {target} HTTP/1.1\r\nHost: mirror\r\nConnection: close\r\n\r\n"
+        status, body = _raw(mirror, request.encode())
+        assert 400 <= status < 500, (target, status)
+        assert len(json.loads(body)["error"]) > 15, (target, body)
     for target in TARGETS:
-        for method in ("GET", "HEAD"):
-            request = f"{method} {target} HTTP/1.1\r\nHost: mirror\r\nConnection: close\r\n\r\n"
-            status, body = _raw(mirror, request.encode())
-            assert 400 <= status < 500, (method, target, status)
-            if method == "GET":
-                assert len(json.loads(body)["error"]) > 20, (target, body)
-    assert [row for row in files_below(mirror.data) if "index" not in row[0]] == before
-    assert [seen.path for seen in tiny.log if seen.status < 400] == []
+        request = f"HEAD {target} HTTP/1.1\r\nHost: mirror\r\nConnection: close\r\n\r\n"
+        assert 400 <= _raw(mirror, request.encode())[0] < 500, target
+
+    assert [row[0] for row in files_below(mirror.data / "v1" / "blobs")] == inside
+    assert (_tree(tmp_path), sorted(path.name for path in Path().iterdir())) == outside
+    for name, _ in files_below(mirror.data):
+        assert STORED.fullmatch(name), name
+    assert [seen.path for seen in tiny.log if "passwd" in seen.path or "evil" in seen.path] == []
+
+
+def test_ambiguous_framing_is_refused_by_the_whole_mirror(mirror: Running, tiny: Origin) -> None:
+    """Every probe is a 4xx that ends the connection; nothing of it, or behind it, reaches upstream."""
+    behind = b"GET /acme/tiny/resolve/main/config.json HTTP/1.1\r\nHost: mirror\r\n\r\n"
+    for name, request in FRAMINGS.items():
+        with closing(socket.create_connection(mirror.address, timeout=10)) as wire:
+            answer = b""
+            with contextlib.suppress(ConnectionError):
+                wire.sendall(request + behind)
+                while chunk := wire.recv(65536):
+                    answer += chunk
+        assert re.match(rb"HTTP/1\.1 4[0-9][0-9] ", answer), name
+        assert answer.count(b"HTTP/1.1 ") == 1, name
+        assert b"\r\nConnection: close\r\n" in answer, name
+    assert tiny.log == []
 
 
 def test_writes_are_refused_with_a_sentence(mirror: Running, tiny: Origin) -> None:

@@ -90,6 +90,39 @@ def test_smuggled_request_is_not_answered(loop: str) -> None:
     run(loop, main())
 
 
+def test_expectations_are_known_or_refused(loop: str) -> None:
+    """Whoever expects something else than 100-continue is told so before the body is read."""
+
+    async def main() -> None:
+        async with door(ScriptedKeeper()) as url, Client(url) as client:
+            await client.send(
+                b"POST /x HTTP/1.1\r\nHost: m\r\nExpect: 200-maybe\r\nContent-Length: 3\r\n\r\n"
+            )
+            assert (await client.response()).status == 417
+
+    run(loop, main())
+
+
+def test_offer_to_switch_protocols_is_declined_and_closed(loop: str) -> None:
+    """The request is answered as if nothing was offered; nothing behind it is left waiting for an answer."""
+
+    async def main() -> None:
+        keeper = ScriptedKeeper()
+        keeper.scripts["/x"] = Answer(200, (), (b"ok",))
+        async with door(keeper) as url:
+            for offer in ("h2c", "websocket", "TLS/1.0"):
+                async with Client(url) as client:
+                    lines = f"Upgrade: {offer}\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+                    request = f"GET /x HTTP/1.1\r\nHost: m\r\n{lines}\r\n"
+                    await client.send(request.encode() * 2)
+                    got = await client.response()
+                    assert (got.status, got.body) == (200, b"ok")
+                    assert got.headers["connection"] == "close"
+                    assert await client.ended()
+
+    run(loop, main())
+
+
 def test_thousand_pipelined_requests_are_answered_in_order(loop: str) -> None:
     """A client that pipelines without end is served one request at a time and not buffered."""
 

@@ -48,6 +48,10 @@ _TYPES: Final = {
     "audio/flac": "flac",
     "video/mp4": "mp4",
 }
+# What a browser could show as a document of its own, scripts included. Others stay inline, as on the Hub.
+_DOCUMENTS: Final = frozenset(
+    "htm html mht mhtml pdf shtml svg svgz swf xht xhtml xml xsl xslt".split()  # noqa: SIM905
+)
 _BY_SUFFIX: Final = {suffix: kind for kind, names in _TYPES.items() for suffix in names.split()}
 
 
@@ -98,8 +102,9 @@ def content_type_of(path: str) -> str:
 def disposition(path: str) -> str:
     """Write ``Content-Disposition`` for *path*; clients look for ``filename="…";`` with its semicolon."""
     name = path.rpartition("/")[2]
+    shown = "attachment" if name.rpartition(".")[2].lower() in _DOCUMENTS else "inline"
     plain = re.sub(r'[\x00-\x1f\x7f"\\;]', "_", name).encode("ascii", "replace").decode()
-    return f"inline; filename*=UTF-8''{quote(name, safe='')}; filename=\"{plain}\";"
+    return f"{shown}; filename*=UTF-8''{quote(name, safe='')}; filename=\"{plain}\";"
 
 
 def file_head(path: str) -> tuple[tuple[str, str], ...]:

@@ -11,6 +11,8 @@ from mirror.hubs.huggingface.links import needs_xet
 from mirror.names import Entry
 
 REDACTED: Final = "****"
+# No file system holds more, and no database takes a larger number.
+MAX_SIZE: Final = 1 << 63
 _XET: Final = re.compile(r"[0-9a-f]{64}\Z")
 _GAP: Final = re.compile(r"[\s,]*")
 
@@ -39,7 +41,7 @@ def read_entries(body: bytes) -> tuple[list[Entry], bool]:
                 entries.append(entry)
                 redacted = redacted or element.get("xetHash") == REDACTED
             at = end
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise UpstreamUnreachableError("The Hub sent a file listing that cannot be read.") from None
 
 
@@ -63,8 +65,8 @@ def _entry(element: Mapping[str, Any], raw: bytes) -> Entry | None:
         digest, size = Digest(SHA256, lfs["oid"].removeprefix("sha256:")), int(lfs["size"])
     else:
         digest, size = Digest(GIT_SHA1, oid), int(element["size"])
-    if size < 0:
-        raise ValueError("a size is negative")
+    if not 0 <= size < MAX_SIZE:
+        raise ValueError("a size is impossible")
     xet = element.get("xetHash")
     known = xet if isinstance(xet, str) and _XET.match(xet) else None
     return Entry(path, kind, size, digest, oid, known, raw)

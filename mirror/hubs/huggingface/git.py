@@ -85,17 +85,17 @@ def _batch(body: bytes, repo: Repo) -> LfsBatch:
         asked = json.loads(body)
         operation, objects = asked["operation"], asked["objects"]
         ref = (asked.get("ref") or {}).get("name") or ""
+        revision = ref.removeprefix("refs/heads/").removeprefix("refs/tags/") or "main"
         pairs = tuple((str(item["oid"]), int(item["size"])) for item in objects)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise MalformedQuestionError("This is not a git-lfs batch request.") from None
     if operation != "download":
         raise MethodRefusedError(PUSH)
     if len(pairs) > MAX_OBJECTS or not all(_OID.match(oid) for oid, _ in pairs):
         raise MalformedQuestionError(f"A batch names up to {MAX_OBJECTS} objects by their sha256.")
-    revision = checked_revision(
-        ref.removeprefix("refs/heads/").removeprefix("refs/tags/") or "main"
+    return LfsBatch(
+        repo=repo, access=Access.READ, revision=checked_revision(revision), objects=pairs
     )
-    return LfsBatch(repo=repo, access=Access.READ, revision=revision, objects=pairs)
 
 
 def answer_batch(

@@ -105,7 +105,7 @@ def refusal(need: Need, response: Response, now: float) -> UpstreamRefusedError:
 def _json_error(body: bytes) -> str:
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     error = document.get("error") if isinstance(document, dict) else None
     return error if isinstance(error, str) else ""
