@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from mirror.credential import Credential
-from mirror.digest import Digest
+from mirror.digest import Check, Digest
 
 # Nothing a read sends is larger: `paths-info` of 10 000 paths is 600 KiB, a git negotiation 200 KiB.
 MAX_REQUEST_BODY: Final = 1 << 20
@@ -65,8 +65,10 @@ class Response:
 class BlobRef:
     """A blob an answer wants to send from: stored already, or to be filled.
 
-    *digest* is the published digest (sha256 or git blob sha1); *size* in bytes; *source* is where its
-    bytes come from; *hub* and *repo* say on whose account they are fetched.
+    *digest* is the published digest (sha256 or git blob sha1), or where nothing is published the name of
+    its source, under which the first download is believed and every later one must be the same; *checks*
+    are what else is known of it; *size* in bytes; *source* is where its bytes come from; *hub* and *repo*
+    say on whose account they are fetched.
     """
 
     digest: Digest
@@ -74,6 +76,7 @@ class BlobRef:
     source: UpstreamRequest
     hub: str
     repo: str
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,7 +215,9 @@ class Fill:
         error: MirrorError | None = None
         complete = False
         try:
-            partial = self._file = means.partials.begin(self.blob.digest, self.blob.size)
+            partial = self._file = means.partials.begin(
+                self.blob.digest, self.blob.size, self.blob.checks
+            )
             complete = self._work.run(partial)
             if complete:
                 partial.finish()

@@ -9,6 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -21,7 +22,7 @@ from mirror.cache.flights import Flights
 from mirror.cache.keeper import Feed
 from mirror.clock import Clock
 from mirror.credential import Credential
-from mirror.digest import GIT_SHA1, SHA256, Digest, Hasher, sha256_of
+from mirror.digest import SHA256, SOURCE, Digest, git_sha1_of, sha256_of
 from mirror.errors import MirrorError, StoreError, UpstreamRefusedError
 from mirror.events import Alarm, Observer
 from mirror.index.journal import Journal
@@ -81,7 +82,7 @@ class Fills:
 
     def prepare(self) -> None:
         """Put the empty blob into the store: nobody has to be asked for it. Blocks on the disk."""
-        named = Hasher(0, GIT_SHA1).digest(GIT_SHA1)
+        named = git_sha1_of(b"")
         if self._catalog.sha256_of(named) is None or self._store.find(sha256_of(b"")) is None:
             empty = self._means.partials.begin(named, 0)
             empty.finish()
@@ -93,6 +94,13 @@ class Fills:
     def name_of(self, digest: Digest) -> Digest | None:
         """The sha256 that a published *digest* is stored under, if that is known."""
         return digest if digest.algorithm == SHA256 else self._catalog.sha256_of(digest)
+
+    def known(self, blob: BlobRef) -> BlobRef:
+        """*blob* by what it must be: where only its source has a name, what came from there first."""
+        if blob.digest.algorithm != SOURCE:
+            return blob
+        name = self._catalog.sha256_of(blob.digest)
+        return blob if name is None else replace(blob, digest=name)
 
     def holds(self, blob: BlobRef) -> bool:
         """Whether the whole blob is here, stored or verified and on its way into the store."""
@@ -111,6 +119,7 @@ class Fills:
         upstream said instead of bytes.
         """
         while True:
+            blob = self.known(blob)
             await self._retired(blob.digest)
             if self.holds(blob):
                 return "hit"
@@ -138,6 +147,7 @@ class Fills:
             stored = self._store.open(name)
             if stored is not None:
                 return StoredFeed(stored, self._disk, self._corrupt)
+        blob = self.known(blob)
         await self._retired(blob.digest)
         self._keep_promise(blob.digest)
         fill, _ = self._fill(blob, credential, None)

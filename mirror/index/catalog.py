@@ -116,11 +116,9 @@ class Catalog(Lookups):
             lambda connection: recording.touch(connection, digests, self._uses(len(digests)))
         )
 
-    def link(self, git_sha1: Digest, sha256: Digest) -> "Future[None]":
-        """Note that the content git names *git_sha1* is stored as *sha256*; the first word stands."""
-        return self._writer.submit(
-            lambda connection: recording.link(connection, [(git_sha1, sha256)])
-        )
+    def link(self, name: Digest, sha256: Digest) -> "Future[None]":
+        """Note that what *name* (a git sha1, a source) names is stored as *sha256*; the first word stands."""
+        return self._writer.submit(lambda connection: recording.link(connection, [(name, sha256)]))
 
     def _uses(self, number: int) -> int:
         """Count *number* uses and return the first of them."""

@@ -20,9 +20,9 @@ from mirror.names import Alias, Ref, Repo, Visibility
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The content that git names *git_sha1* is stored as *sha256*."""
+    """What *name* (a git sha1, a source) names is stored as *sha256*."""
 
-    git_sha1: Digest
+    name: Digest
     sha256: Digest
 
 
@@ -59,8 +59,8 @@ def decode(text: bytes) -> Line | Unknown | None:
         ((kind, form),) = json.loads(text).items()
         match kind:
             case "link":
-                git_sha1, sha256 = form
-                return Link(Digest.parse(git_sha1), Digest.parse(sha256))
+                name, sha256 = form
+                return Link(Digest.parse(name), Digest.parse(sha256))
             case "ref":
                 repo = Repo(form["hub"], form["repo"])
                 return Ref(repo, form["revision"], form["commit"], float(form["seen_at"]))
@@ -83,7 +83,7 @@ def subject(line: Line | Unknown) -> tuple[object, ...]:
     """What *line* is about; a later line about the same overrules it."""
     match line:
         case Link():
-            return (Link, line.git_sha1)
+            return (Link, line.name)
         case Ref():
             return (Ref, line.repo, line.revision)
         case Alias():
@@ -99,7 +99,7 @@ def subject(line: Line | Unknown) -> tuple[object, ...]:
 def _form(line: Line) -> dict[str, Any]:
     match line:
         case Link():
-            return {"link": [str(line.git_sha1), str(line.sha256)]}
+            return {"link": [str(line.name), str(line.sha256)]}
         case Ref():
             return {
                 "ref": {

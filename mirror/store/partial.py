@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 from zlib import crc32
 
-from mirror.digest import SHA256, Buffer, Digest
+from mirror.digest import Buffer, Check, Digest
 from mirror.errors import DigestMismatchError, StoreCorruptError, StoreError, TruncatedBodyError
 from mirror.store import durable
 from mirror.store.ahead import Ahead
@@ -50,6 +50,7 @@ class Partial:
         fd: int,
         *,
         held: int,
+        checks: tuple[Check, ...],
         residency: Residency,
         syncer: Executor,
         ended: Callable[[], None],
@@ -64,7 +65,8 @@ class Partial:
         self._residency = residency
         self._ended = ended
         self._open = True
-        self._prefix = Prefix(self.size, self.expected.algorithm)
+        self._checks = checks
+        self._prefix = Prefix(self.size, self.expected, checks)
         self._ahead = Ahead()
         self._lock = threading.Lock()  # what is ahead, room and syncs: held for moments only
         self._hashing = threading.Lock()
@@ -130,7 +132,7 @@ class Partial:
         """
         self._require_open()
         if self._prefix.received + memoryview(chunk).nbytes > self.size:
-            got = self._prefix.foretell(self.expected.algorithm, chunk)
+            got = self._prefix.foretell(chunk)
             self._mismatch(f"More bytes came for {self.expected} than the {self.size} it has.", got)
         self.write(self._prefix.received, chunk)
 
@@ -213,11 +215,11 @@ class Partial:
         self.validator, self._unsynced = None, 0
         self._note_progress(Progress(self.expected, self.size))
         with self._lock:
-            self._prefix, self._ahead = Prefix(self.size, self.expected.algorithm), Ahead()
+            self._prefix, self._ahead = Prefix(self.size, self.expected, self._checks), Ahead()
         self.take_again(keep)
 
     def finish(self) -> None:
-        """Compare size, then digest; `sha256` is known afterwards and `DiskStore.put` may have it.
+        """Compare size, then digest and checks; `sha256` is known afterwards and `DiskStore.put` may have it.
 
         Raises `TruncatedBodyError` when bytes are missing (the partial stays and may be continued) and
         `DigestMismatchError` when they are not what the digest says (the partial is removed).
@@ -226,10 +228,10 @@ class Partial:
         if self._prefix.received != self.size:
             msg = f"Only {self._prefix.received} of the {self.size} bytes of {self.expected} came."
             raise TruncatedBodyError(msg, expected=self.size, got=self._prefix.received)
-        got = self._prefix.digest(self.expected.algorithm)
-        if got != self.expected:
-            self._mismatch(f"The bytes that came for {self.expected} are others.", got)
-        self._sha256 = self._prefix.digest(SHA256)
+        got = self._prefix.differs()
+        if got is not None:
+            self._mismatch(_others(self.expected, self._checks), got)
+        self._sha256 = self._prefix.digest()
 
     # ── reading meanwhile ────────────────────────────────────────────────────────────────────────
 
@@ -398,3 +400,8 @@ class Partial:
         else:
             self._reservation.release()
         self._ended()
+
+
+def _others(expected: Digest, checks: tuple[Check, ...]) -> str:
+    told = str(expected) if expected.proves else " and ".join(map(str, checks))
+    return f"The bytes that came for {told} are others."
