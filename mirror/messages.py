@@ -91,6 +91,22 @@ class Span:
         return self.end - self.start
 
 
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A whole body whose length is known only once it has been made; it is made once and kept.
+
+    *name* is what it is known by (a source: what it is made of, and how); *transform* names what makes it
+    of *blob*; without a blob it is what *source* sends, to its end. *hub* and *repo* are as in `BlobRef`.
+    """
+
+    name: Digest
+    source: UpstreamRequest
+    hub: str
+    repo: str
+    blob: BlobRef | None = None
+    transform: str = ""
+
+
 Segment: TypeAlias = bytes | Span
 
 
@@ -99,7 +115,8 @@ class Answer:
     """A whole answer to a client.
 
     *headers* do not hold Content-Length, Content-Range, ETag or Accept-Ranges: the door writes those
-    from *body*, *etag* (strong, without quotes) and *ranges* (whether Range applies). *found* is how the
+    from *body*, *etag* (strong, without quotes) and *ranges* (whether Range applies). A *derived*
+    body is made before the door sees the answer. *found* is how the
     answer was found (RFC 9211: ``hit``, ``stale``, ``miss``, ``collapsed``; or ``bypass``). *credential*
     is what a fill of the body may borrow, in memory only; *hub* is whose answer it is, for the counters.
     """
@@ -112,6 +129,7 @@ class Answer:
     found: str = "hit"
     credential: Credential | None = field(default=None, repr=False)
     hub: str = ""
+    derived: Derived | None = None
 
     @property
     def size(self) -> int:

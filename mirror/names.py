@@ -42,13 +42,15 @@ class Question:
 
     *repo* is the repo whose audience must admit the caller at *access*, `None` with `Access.NONE`.
     *caller* is the fingerprint that a token signed by the mirror carries, in place of the request's own
-    credential; `None` where the request speaks for itself. Hubs subclass the three kinds below with
+    credential; `None` where the request speaks for itself. *anonymous* means that no credential goes
+    upstream, whoever asks: the hub has none. Hubs subclass the three kinds below with
     what they need to answer.
     """
 
     repo: Repo | None = None
     access: Access = Access.NONE
     caller: str | None = None
+    anonymous: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from mirror.cache.facts import Lifetimes
 from mirror.cache.fills import Fills
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
+from mirror.cache.making import Making
 from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
@@ -44,6 +45,7 @@ from mirror.hubs import registry
 from mirror.index.grants import Grants
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
+from mirror.store.draft import Draft
 from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
 from mirror.store.partials import Partials
@@ -110,7 +112,7 @@ class Mirror:
         if self._door is not None:
             self._door.hurry()
 
-    async def _compose(self, stack: AsyncExitStack) -> None:
+    async def _compose(self, stack: AsyncExitStack) -> None:  # noqa: PLR0915 -- each part once
         settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
 
         def observe(event: Event) -> None:
@@ -160,7 +162,12 @@ class Mirror:
 
         # The way out.
         upstreams = {"huggingface": settings.huggingface_upstreams}
-        policy = Policy(upstreams, settings.upstream_hosts, settings.upstream_redirect_hosts)
+        policy = Policy(
+            upstreams | registry.upstreams(settings.upstream_hosts),
+            settings.upstream_hosts,
+            settings.upstream_redirect_hosts,
+            registry.known_hosts(),
+        )
         addresses = Addresses(policy.named, clock)
         stack.callback(addresses.close)
         trust = tls_context()
@@ -204,11 +211,21 @@ class Mirror:
         outages = Outages(client, clock, observe, look=not settings.offline)
         stack.push_async_callback(outages.close)
         unwell = Unwell(clock, observe)
+        making = Making(
+            fills=fills,
+            upstream=client,
+            drafts=lambda: Draft(layout, ledger),
+            partials=partials,
+            transforms=registry.transforms(),
+            disk=disk,
+        )
+        stack.push_async_callback(making.close)
         bodies = Bodies(
             fills=fills,
             upstream=client,
             outages=outages,
             asking=asking,
+            making=making,
             unwell=unwell,
             offline=settings.offline,
         )

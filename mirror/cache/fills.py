@@ -28,7 +28,7 @@ from mirror.events import Alarm, Observer
 from mirror.index.journal import Journal
 from mirror.index.protocol import Index
 from mirror.messages import BlobRef
-from mirror.store.blobs import DiskStore
+from mirror.store.blobs import Blob, DiskStore, StoredBlob
 from mirror.store.partial import Partial
 from mirror.store.partials import Partials
 from mirror.upstream.contract import Fetcher
@@ -142,11 +142,9 @@ class Fills:
 
     async def follow(self, blob: BlobRef, credential: Credential | None) -> Feed:
         """A reader of the blob, filling it if it is cold."""
-        name = self.name_of(blob.digest)
-        if name is not None:
-            stored = self._store.open(name)
-            if stored is not None:
-                return StoredFeed(stored, self._disk, self._corrupt)
+        stored = self._open(blob)
+        if stored is not None:
+            return StoredFeed(stored, self._disk, self._corrupt)
         blob = self.known(blob)
         await self._retired(blob.digest)
         self._keep_promise(blob.digest)
@@ -154,6 +152,49 @@ class Fills:
         await asyncio.shield(fill.ready)
         fill.promised = max(0, fill.promised - 1)
         return fill.feed()
+
+    async def fetch(self, blob: BlobRef, credential: Credential | None) -> StoredBlob:
+        """The whole blob out of the store, filled first if it is cold; the caller closes it."""
+        stored = self._open(blob)
+        if stored is None:
+            await self.begin(blob, credential)
+            feed = await self.follow(blob, credential)
+            try:
+                at = 0
+                while at < feed.size:
+                    at = feed.ready(at, whole=True)
+                    if at < feed.size:
+                        await feed.more(at, whole=True)
+            finally:
+                feed.close()
+            while (fill := self._running.get(blob.digest)) is not None:
+                await asyncio.shield(fill.over)
+            stored = self._open(blob)
+        if stored is None:
+            raise StoreError("A file that was just fetched is not in the store.", hint="Ask again.")
+        return stored
+
+    def made(self, name: Digest) -> Blob | None:
+        """What *name* (a source) is known to be, if that is here."""
+        sha256 = self._catalog.sha256_of(name)
+        return None if sha256 is None else self._store.find(sha256)
+
+    async def keep(self, name: Digest, made: Partial) -> Blob:
+        """Take a finished partial into the store, as what *name* is. Raises `StoreError`."""
+        blob = Blob(made.sha256, made.size)
+        try:
+            await self._in_pool(partial(self._put, [made], [(name, blob.digest)]))
+        finally:
+            made.close()
+        return blob
+
+    async def call(self, name: Digest, blob: Blob) -> None:
+        """Know a stored *blob* as what *name* is too. Raises `StoreError`."""
+        await self._in_pool(partial(self._put, [], [(name, blob.digest)]))
+
+    def _open(self, blob: BlobRef) -> StoredBlob | None:
+        name = self.name_of(blob.digest)
+        return None if name is None else self._store.open(name)
 
     def running(self) -> Sequence[Fill]:
         """The fills under way."""
@@ -246,13 +287,18 @@ class Fills:
                 self._forget(fill)
                 fill.end()
 
-    def _put(self, partials: Sequence[Partial]) -> None:
+    def _put(
+        self, partials: Sequence[Partial], names: Sequence[tuple[Digest, Digest]] = ()
+    ) -> None:
         """Publish, then name: the order that a crash cannot turn into a name without bytes."""
         blobs = self._store.put(partials)
         links = [
-            (partial.expected, blob.digest)
-            for partial, blob in zip(partials, blobs, strict=True)
-            if partial.expected.algorithm != SHA256
+            *names,
+            *(
+                (partial.expected, blob.digest)
+                for partial, blob in zip(partials, blobs, strict=True)
+                if partial.expected.algorithm != SHA256
+            ),
         ]
         if links:
             self._journal.link(links)

@@ -236,7 +236,7 @@ class PullThrough:
         via = ", ".join([*_HOP.findall(head.headers.get("via", "")), self._hop])
         if question.caller is not None:
             return Voice(self._lent.get(question.caller), question.caller, via)
-        if head.credential is None:
+        if head.credential is None or question.anonymous:
             return Voice(None, "", via)
         return Voice(head.credential, head.credential.fingerprint(self._secret), via)
 

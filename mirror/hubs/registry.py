@@ -1,7 +1,15 @@
 """Which hubs exist: one line each, in the order in which they are asked."""
 
+from collections.abc import Callable, Iterator, Mapping
+from typing import BinaryIO, Final
+
+from mirror.hubs import whisper
 from mirror.hubs.base import Hub
+from mirror.hubs.hosted import Family, Hosted
 from mirror.hubs.huggingface import HuggingFace
+from mirror.hubs.repack import with_folders
+
+FAMILIES: Final[tuple[Family, ...]] = (*whisper.FAMILIES,)
 
 
 def hubs(*, secret: bytes, tree_limit: int, ref_lifetime: float) -> tuple[Hub, ...]:
@@ -10,4 +18,30 @@ def hubs(*, secret: bytes, tree_limit: int, ref_lifetime: float) -> tuple[Hub, .
     *secret* is the data folder's 32 random bytes; *tree_limit* the most entries kept per snapshot;
     *ref_lifetime* how long, in seconds, a moving name is believed without asking.
     """
-    return (HuggingFace(secret, tree_limit, ref_lifetime),)
+    return (
+        HuggingFace(secret, tree_limit, ref_lifetime),
+        *(Hosted(family, ref_lifetime) for family in FAMILIES),
+    )
+
+
+def upstreams(hosts: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Where each hub but the Hub is asked, by its name: base URLs in order.
+
+    *hosts* are those that the operator has asked elsewhere, with the base URL that is asked instead.
+    """
+    return {
+        family.name: tuple(
+            hosts.get(host, f"https://{host}") for host in family.hosts[: family.upstreams]
+        )
+        for family in FAMILIES
+    }
+
+
+def known_hosts() -> tuple[str, ...]:
+    """Every host that a hub may lead to."""
+    return tuple(dict.fromkeys(host for family in FAMILIES for host in family.hosts))
+
+
+def transforms() -> Mapping[str, Callable[[BinaryIO], Iterator[bytes] | None]]:
+    """What may be made of a blob before it is served, by name."""
+    return {"with-folders": with_folders}
