@@ -23,6 +23,8 @@ class Settings:
     data: Path
     host: str
     port: int
+    tls_cert: Path | None
+    tls_key: Path | None
     public_url: str | None
     trusted_proxies: tuple[str, ...]
     offline: bool
@@ -32,12 +34,17 @@ class Settings:
     metrics: str
     drain: float
     log_level: str
+    log_format: str
     huggingface_upstreams: tuple[str, ...]
     huggingface_ref_lifetime: float
     huggingface_tree_limit: int
     upstream_hosts: Mapping[str, str]
     upstream_redirect_hosts: tuple[str, ...]
     upstream_connections: int
+    upstream_ca: Path | None
+    upstream_https_proxy: str
+    upstream_http_proxy: str
+    upstream_no_proxy: tuple[str, ...]
     audience_lifetime: float
     audience_grace: float
     scrub_period: float | None
@@ -46,7 +53,10 @@ class Settings:
 
 
 class Setting(NamedTuple):
-    """One row of the table: *field* of `Settings`, the key in the file, the reader, the default as text."""
+    """One row of the table: *field* of `Settings`, the key in the file, the reader, the default as text.
+
+    *hide* makes of a value what may be shown to whoever looks at the screen.
+    """
 
     field: str
     key: str
@@ -54,6 +64,7 @@ class Setting(NamedTuple):
     default: str
     help: str
     variable: str = ""
+    hide: Callable[[str], str] = str
 
     @property
     def environment(self) -> str:
@@ -81,8 +92,19 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _optional_path(text: str) -> Path | None:
+    return Path(text).expanduser() if text else None
+
+
 def _optional_url(text: str) -> str | None:
     return _url(text) if text else None
+
+
+def _without_password(url: str) -> str:
+    """*url* without the user and password in it."""
+    before, at, host = url.rpartition("@")
+    scheme = before.partition("://")[0] + "://" if "://" in before else ""
+    return f"{scheme}…@{host}" if at else url
 
 
 def _list(text: str) -> tuple[str, ...]:
@@ -150,6 +172,8 @@ SETTINGS: Final = (
     Setting("data", "data", Path, "", "The data folder: blobs, records, index."),
     Setting("host", "host", str, "127.0.0.1", "The address to listen on."),
     Setting("port", "port", _port, "8090", "The port to listen on; 0 picks a free one."),
+    Setting("tls_cert", "tls.cert", _optional_path, "", "A PEM file with the certificate (and its chain) to serve HTTPS with."),
+    Setting("tls_key", "tls.key", _optional_path, "", "The PEM file with its key."),
     Setting("public_url", "public_url", _optional_url, "", "The base of every URL the mirror hands out; by default the scheme and Host of each request."),
     Setting("trusted_proxies", "trusted_proxies", _list, "", "Addresses or networks of front proxies whose X-Forwarded-Proto, -Host and -For are believed."),
     Setting("offline", "offline", _boolean, "false", "Never ask upstream; answer from what is here and say what is not."),
@@ -159,12 +183,17 @@ SETTINGS: Final = (
     Setting("metrics", "metrics", _one_of("on", "off"), "on", "Whether /-/metrics answers."),
     Setting("drain", "drain", parse_span, "30s", "How long a stop waits for running downloads."),
     Setting("log_level", "log_level", _one_of("debug", "info", "warning", "error"), "info", "What is logged on standard error."),
+    Setting("log_format", "log_format", _one_of("text", "json"), "text", "How it is logged: lines for people, or one JSON object a line."),
     Setting("huggingface_upstreams", "huggingface.upstreams", _urls, "https://huggingface.co", "Base URLs of the Hub, asked in order."),
     Setting("huggingface_ref_lifetime", "huggingface.ref_lifetime", parse_span, "60s", "How long a branch is believed without asking."),
     Setting("huggingface_tree_limit", "huggingface.tree_limit", _positive, "500000", "Repos with more entries than this are asked path by path."),
     Setting("upstream_hosts", "upstream.hosts", _pairs, "", "host=base-url pairs: where an allow-listed host is really asked."),
     Setting("upstream_redirect_hosts", "upstream.redirect_hosts", _list, "", "host[:port] patterns that upstream redirects may lead to, beyond the built-in ones.", "MODELMIRROR_REDIRECT_HOSTS"),
     Setting("upstream_connections", "upstream.connections", _positive, "16", "Most blobs fetched from upstream at once."),
+    Setting("upstream_ca", "upstream.ca", _optional_path, "", "A PEM file with certificate authorities to trust upstream, beside the system's."),
+    Setting("upstream_https_proxy", "upstream.https_proxy", str, "", "The forward proxy that https upstreams are asked through.", "HTTPS_PROXY", _without_password),
+    Setting("upstream_http_proxy", "upstream.http_proxy", str, "", "The forward proxy that http upstreams are asked through.", "HTTP_PROXY", _without_password),
+    Setting("upstream_no_proxy", "upstream.no_proxy", _list, "", "Hosts, domains and networks that are asked without a proxy.", "NO_PROXY"),
     Setting("audience_lifetime", "audience.lifetime", parse_span, "300s", "How long a credential that upstream accepted for a repo is believed."),
     Setting("audience_grace", "audience.grace", parse_span, "7d", "The same while upstream cannot be asked."),
     Setting("scrub_period", "scrub.period", _span_or_off, "7d", "How long reading everything that is stored again may take; off for never."),

@@ -29,6 +29,7 @@ door (``web/refusals.py``) and in each hub's own words (``Hub.refuse``), not her
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from mirror.digest import Digest
 
@@ -198,3 +199,15 @@ class StoreUnusableError(StoreError):
 
 class ConfigError(MirrorError):
     """A setting that cannot be; the message names it and where it came from."""
+
+
+# Their sentences are made for whoever asked: of what was sent and of what upstream said. All others are
+# faults of this machine and may name its folders and settings: those are for its operator alone.
+FOR_CALLERS: Final = (
+    QuestionError,
+    LoopError,
+    NotAdmittedError,
+    UpstreamError,
+    UpstreamUnavailableError,
+    OfflineError,
+)

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     disable_created_metrics,
     generate_latest,
@@ -33,6 +34,10 @@ _Child = TypeVar("_Child")
 _SERVED_BUCKETS: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600, 3600)
 _ASKED_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30)
 _FILL_BUCKETS: Final = (0.1, 0.5, 2.5, 10, 60, 300, 1800, 7200)
+
+# Hosts that have series of their own: the Hub and its CDN are a dozen. An upstream that redirects through
+# ever new names of an allowed domain makes one more, called "other".
+MAX_HOSTS: Final = 64
 
 
 class Telemetry:
@@ -111,6 +116,7 @@ class Telemetry:
             "modelmirror_alarms", "What an operator must see.", ("kind",), registry=registry
         )
         self._served: dict[tuple[str, str, int], tuple[Counter, Histogram, Counter]] = {}
+        self._hosts: set[str] = set()
         self._children: dict[tuple[object, ...], object] = {}
 
     def __call__(self, event: Event) -> None:
@@ -132,7 +138,7 @@ class Telemetry:
                 if sent:
                     counter.inc(sent)
             case Asked(hub, host, status, seconds):
-                self._child(self._asked.labels, hub, host, str(status)).inc()
+                self._child(self._asked.labels, hub, self._host(host), str(status)).inc()
                 self._child(self._asked_seconds.labels, hub).observe(seconds)
             case FillStarted(hub, _):
                 self._child(self._fills_started.labels, hub).inc()
@@ -149,9 +155,18 @@ class Telemetry:
             case Alarm(kind, _):
                 self._child(self._alarms.labels, kind).inc()
 
+    def gauge(self, name: str, what: str, measure: Callable[[], float]) -> None:
+        """Show the number that *measure* gives whenever the metrics are read; *what* says what it counts."""
+        Gauge(f"modelmirror_{name}", what, registry=self._registry).set_function(measure)
+
     def render(self) -> bytes:
         """The exposition, version 0.0.4."""
         return generate_latest(self._registry)
+
+    def _host(self, host: str) -> str:
+        if len(self._hosts) < MAX_HOSTS:
+            self._hosts.add(host)
+        return host if host in self._hosts else "other"
 
     def _child(self, labels: Callable[..., _Child], *values: str) -> _Child:
         key = (labels, *values)

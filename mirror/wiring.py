@@ -38,8 +38,9 @@ from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
 from mirror.cache.unwell import Unwell
-from mirror.clock import Clock, SystemClock
+from mirror.clock import LOOK_EVERY, Clock, SystemClock
 from mirror.config import Settings
+from mirror.errors import ConfigError
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
 from mirror.index.grants import Grants
@@ -62,10 +63,12 @@ from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
 from mirror.upstream.contract import Timeouts
 from mirror.upstream.policy import Policy
+from mirror.upstream.proxies import Proxies
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
 from mirror.web.control import Control
 from mirror.web.serve import Door
+from mirror.web.tls import ServingTls
 
 # Threads for reads that may block, for publishing and for records: beyond this the disk is the limit.
 DISK_THREADS: Final = 8
@@ -112,13 +115,16 @@ class Mirror:
         if self._door is not None:
             self._door.hurry()
 
-    async def _compose(self, stack: AsyncExitStack) -> None:  # noqa: PLR0915 -- each part once
-        settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
+    async def _compose(self, stack: AsyncExitStack) -> None:
+        settings, clock, telemetry = self._settings, SystemClock(), _telemetry()
 
         def observe(event: Event) -> None:
             telemetry(event)
             if isinstance(event, Alarm):
                 _LOG.warning("%s: %s", event.kind, event.detail)
+
+        # What cannot be used is said before anything is touched.
+        tls = _serving_tls(settings, clock)
 
         # The data folder, held alone from here on.
         layout = Layout(settings.data)
@@ -161,24 +167,7 @@ class Mirror:
         grants = Grants(index.journal)
 
         # The way out.
-        upstreams = {"huggingface": settings.huggingface_upstreams}
-        policy = Policy(
-            upstreams | registry.upstreams(settings.upstream_hosts),
-            settings.upstream_hosts,
-            settings.upstream_redirect_hosts,
-            registry.known_hosts(),
-        )
-        addresses = Addresses(policy.named, clock)
-        stack.callback(addresses.close)
-        trust = tls_context()
-        timeouts = Timeouts(connect=CONNECT)
-        client = Client(
-            policy, addresses, trust=trust, clock=clock, observe=observe, timeouts=timeouts
-        )
-        await client.open()
-        stack.push_async_callback(client.close)
-        transfers = Transfers(policy, addresses, trust=trust, clock=clock, timeouts=timeouts)
-        stack.callback(transfers.close)
+        client, transfers = await _way_out(stack, settings, clock, observe)
 
         # The engine.
         disk = _pool(stack, DISK_THREADS, "disk")
@@ -266,7 +255,7 @@ class Mirror:
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
             about={
                 "version": __version__,
-                "upstreams": upstreams,
+                "upstreams": {"huggingface": settings.huggingface_upstreams},
                 "offline": settings.offline,
             },
         )
@@ -279,6 +268,7 @@ class Mirror:
             keeper,
             host=settings.host,
             port=settings.port,
+            tls=tls,
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
             strict=settings.strict,
@@ -286,9 +276,60 @@ class Mirror:
             observe=observe,
             drain=settings.drain,
             access=sys.stderr.write if settings.log_level in {"debug", "info"} else None,
+            access_json=settings.log_format == "json",
         )
         self.url = await self._door.start()
         stack.push_async_callback(self._door.stop)
+
+
+async def _way_out(
+    stack: AsyncExitStack, settings: Settings, clock: Clock, observe: Observer
+) -> tuple[Client, Transfers]:
+    """The two clients that ask upstream, and nothing else does."""
+    policy = Policy(
+        {"huggingface": settings.huggingface_upstreams}
+        | registry.upstreams(settings.upstream_hosts),
+        settings.upstream_hosts,
+        settings.upstream_redirect_hosts,
+        registry.known_hosts(),
+    )
+    proxies = Proxies(
+        settings.upstream_https_proxy, settings.upstream_http_proxy, settings.upstream_no_proxy
+    )
+    if str(proxies):
+        _LOG.info("Upstream is asked through %s.", proxies)
+    addresses = Addresses(lambda host: policy.named(host) or proxies.named(host), clock)
+    stack.callback(addresses.close)
+    trust = tls_context(settings.upstream_ca)
+    timeouts = Timeouts(connect=CONNECT)
+    client = Client(
+        policy,
+        addresses,
+        trust=trust,
+        clock=clock,
+        observe=observe,
+        timeouts=timeouts,
+        proxies=proxies,
+    )
+    await client.open()
+    stack.push_async_callback(client.close)
+    transfers = Transfers(
+        policy, addresses, trust=trust, clock=clock, timeouts=timeouts, proxies=proxies
+    )
+    stack.callback(transfers.close)
+    return client, transfers
+
+
+def _serving_tls(settings: Settings, clock: Clock) -> ServingTls | None:
+    if settings.tls_cert is None and settings.tls_key is None:
+        return None
+    if settings.tls_cert is None or settings.tls_key is None:
+        missing = "tls.cert (--tls-cert)" if settings.tls_cert is None else "tls.key (--tls-key)"
+        raise ConfigError(
+            f"To serve HTTPS takes a certificate and its key; {missing} is missing.",
+            hint="Where one file holds both, name it twice.",
+        )
+    return ServingTls(settings.tls_cert, settings.tls_key, clock)
 
 
 async def _control(stack: AsyncExitStack, layout: Layout, orders: Orders) -> None:
@@ -305,6 +346,17 @@ async def _control(stack: AsyncExitStack, layout: Layout, orders: Orders) -> Non
             layout.control,
             error,
         )
+
+
+def _telemetry() -> Telemetry:
+    """The counters of this event loop."""
+    telemetry, loop = Telemetry(), asyncio.get_running_loop()
+    telemetry.gauge(
+        "tasks",
+        "Asyncio tasks that have not ended; one that is never over is a leak.",
+        lambda: len(asyncio.all_tasks(loop)),
+    )
+    return telemetry
 
 
 def _house(
@@ -331,10 +383,15 @@ def _house(
         ledger.converge()
         return ROOM_EVERY
 
+    def keep_time() -> float:
+        clock.wall()  # it tells a clock that was set from one that jumps by looking often
+        return LOOK_EVERY
+
+    jobs = [keep_room, keep_time, sweep.step]
     if settings.scrub_period is None:
-        return House([keep_room, sweep.step], clock, observe)
+        return House(jobs, clock, observe)
     scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
-    return House([keep_room, sweep.step, scrub.step], clock, observe, ending=scrub.save)
+    return House([*jobs, scrub.step], clock, observe, ending=scrub.save)
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

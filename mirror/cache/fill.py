@@ -8,6 +8,7 @@ loop how far it is. No other module holds the state of a fill.
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -37,14 +38,18 @@ from mirror.upstream.failures import StoppedError
 # How long a fill that was only for parts of its blob waits for the next reader of it, in seconds.
 LINGER: Final = 5.0
 
+# How long the worker thread waits for the event loop to hear of its ending before it tells it again, in
+# seconds: a message is lost where there is no memory for it.
+RETELL: Final = 1.0
+
 _LOG: Final = logging.getLogger("modelmirror")
 
 
 class Announce(Protocol):
-    """Who takes a verified partial on to the store."""
+    """Who hears that a fill is verified, or over; called on the event loop, a second time does no harm."""
 
     def __call__(self, fill: "Fill") -> None:
-        """Publish the fill's partial; called on the event loop."""
+        """Publish the fill's partial, or forget the fill."""
         ...
 
 
@@ -57,6 +62,7 @@ class Means:
     clock: Clock
     observe: Observer
     publish: Announce
+    forget: Announce
     disk: Executor
     strict: bool
 
@@ -95,6 +101,7 @@ class Fill:
         self._waiters: list[asyncio.Future[None]] = []
         self._feeds: set[GrowingFeed] = set()
         self._posted = threading.Event()
+        self._concluded = threading.Event()
 
     @property
     def size(self) -> int:
@@ -189,32 +196,59 @@ class Fill:
 
     def _finish(self) -> None:
         self.verified = True
+        self._begin()
         self._wake()
         self._means.publish(self)
 
-    def _failed(self, partial: Partial | None, error: MirrorError) -> None:
-        self.partial = partial
-        self.fail(error)
+    def _keep(self) -> None:
+        self.end()
+        self._means.forget(self)
 
     def fail(self, error: MirrorError) -> None:
         """End without a blob: every reader is cut, whoever waits for the start is told why."""
+        self.partial = self._file
         self.error = error
         self._wake()
         self.end()
         if not self.ready.done():
             self.ready.set_exception(error)
             self.ready.exception()  # Retrieved: every caller may have left.
+        self._means.forget(self)
+
+    def _conclude(self, ending: Callable[[], None]) -> None:
+        if not self._concluded.is_set():
+            ending()
+            self._concluded.set()
 
     # ── in the worker threads ──────────────────────────────────────────────────────────────────
 
     def run(self) -> None:
         """Fetch, write and check the blob; every ending is told to the event loop."""
+        if self.ended:
+            return  # Given up for want of a thread, before there was one.
+        try:
+            ending = self._attempt()
+        except BaseException as trouble:  # noqa: BLE001 -- no memory for a line in the log, for one
+            failure = _inside(trouble)
+            ending = lambda: self.fail(failure)  # noqa: E731
+        while True:
+            try:
+                self._loop.call_soon_threadsafe(self._conclude, ending)
+                if self._concluded.wait(RETELL):
+                    return
+            except RuntimeError:
+                return  # The loop is closed: the process is ending and nobody listens.
+            except MemoryError:
+                time.sleep(RETELL)
+
+    def _attempt(self) -> Callable[[], None]:
+        """Do all the work; returns what the event loop has to do at the end."""
         means = self._means
         partial: Partial | None = None
-        means.observe(FillStarted(self.blob.hub, self.blob.size))
         error: MirrorError | None = None
         complete = False
         try:
+            means.observe(FillStarted(self.blob.hub, self.blob.size))
             partial = self._file = means.partials.begin(
                 self.blob.digest, self.blob.size, self.blob.checks
             )
@@ -234,8 +268,8 @@ class Fill:
                 hint="Free some room or check the disk, then ask again.",
             )
         except BaseException as trouble:  # noqa: BLE001 -- whatever it is, callers wait for an ending
+            error = _inside(trouble)
             _LOG.exception("A download failed for a reason that nobody foresaw.")
-            error = StoreError(f"The download failed inside the mirror ({type(trouble).__name__}).")
         received = 0 if partial is None else partial.held
         if error is not None:
             self._give_up(partial, error)
@@ -246,9 +280,8 @@ class Fill:
         )
         if error is not None:
             failure = error
-            self._tell(lambda: self._failed(partial, failure))
-        else:
-            self._tell(self._finish if complete else self.end)
+            return lambda: self.fail(failure)
+        return self._finish if complete else self._keep
 
     def begun(self) -> None:
         """Tell the loop that upstream has sent a head that fits."""
@@ -304,6 +337,10 @@ class Fill:
             self._loop.call_soon_threadsafe(message)
         except RuntimeError:  # The loop is closed: the process is ending and nobody listens.
             self._work.stop()
+
+
+def _inside(trouble: BaseException) -> StoreError:
+    return StoreError(f"The download failed inside the mirror ({type(trouble).__name__}).")
 
 
 def _outcome(error: MirrorError) -> str:

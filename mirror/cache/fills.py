@@ -73,7 +73,9 @@ class Fills:
         # Its threads begin with the first blob that more than one connection is worth it for.
         self._lanes = ThreadPoolExecutor(MAX_LANES, thread_name_prefix="lane")
         reach = Reach(fetcher, clock, self._lanes, Hosts())
-        self._means = Means(reach, partials, clock, observe, self._verified, disk, strict)
+        self._means = Means(
+            reach, partials, clock, observe, self._verified, self._forget, disk, strict
+        )
         self._running: dict[Digest, Fill] = {}
         self._broken: OrderedDict[Digest, Fill] = OrderedDict()
         self._idle: asyncio.Future[None] | None = None
@@ -231,14 +233,11 @@ class Fills:
         self._broken.pop(blob.digest, None)
         fill = Fill(self._means, blob, credential, wish)
         self._running[blob.digest] = fill
-        task = asyncio.get_running_loop().run_in_executor(self._workers, fill.run)
-        task.add_done_callback(lambda _: self._ended(fill))
+        try:
+            self._workers.submit(fill.run)
+        except (RuntimeError, MemoryError) as trouble:  # No thread can be started.
+            fill.fail(StoreError(f"The download could not begin: {str(trouble) or 'no memory'}."))
         return fill, "miss"
-
-    def _ended(self, fill: Fill) -> None:
-        """The worker thread is done; a broken fill is forgotten, a verified one waits for the store."""
-        if not fill.verified:
-            self._forget(fill)
 
     def _forget(self, fill: Fill) -> None:
         if self._running.get(fill.blob.digest) is fill:
@@ -270,7 +269,8 @@ class Fills:
     # ── into the store ─────────────────────────────────────────────────────────────────────────
 
     def _verified(self, fill: Fill) -> None:
-        self._ready.append(fill)
+        if fill not in self._ready:
+            self._ready.append(fill)
         self._publishing.launch(_PUBLISHING, self._publish)
 
     async def _publish(self) -> None:
@@ -279,13 +279,15 @@ class Fills:
             partials = [fill.partial for fill in batch if fill.partial is not None]
             try:
                 await self._in_pool(partial(self._put, partials))
-            except (StoreError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the others go on
+                why = str(error) or type(error).__name__
                 self._observe(
-                    Alarm("publish-failed", f"A verified download could not be stored: {error}")
+                    Alarm("publish-failed", f"A verified download could not be stored: {why}")
                 )
-            for fill in batch:
-                self._forget(fill)
-                fill.end()
+            finally:
+                for fill in batch:
+                    self._forget(fill)
+                    fill.end()
 
     def _put(
         self, partials: Sequence[Partial], names: Sequence[tuple[Digest, Digest]] = ()

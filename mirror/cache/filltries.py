@@ -1,8 +1,8 @@
 """How often one fill asks again, and how long it makes its readers wait for that.
 
 Retries belong to the fetch and not to each client: eight clients of a connection that always breaks cost
-upstream three requests and not twenty-four. What brought bytes counts as well, for an upstream that sends
-a few bytes and breaks would otherwise be asked for ever.
+upstream four requests and not thirty-two. What brought bytes counts as well, for an upstream that sends a
+few bytes and breaks would otherwise be asked for ever.
 """
 
 import random
@@ -17,8 +17,8 @@ from mirror.errors import (
 )
 from mirror.upstream.failures import RestartNeededError, StoppedError, StorageRefusedError
 
-# Failed tries of one fill, the last of which ends it.
-MAX_TRIES: Final = 3
+# How often one fill asks again; the failure after that ends it. Three breaks are survived.
+MAX_RETRIES: Final = 3
 
 # Before the second try, in seconds; twice as long before each one after it, give or take a half.
 FIRST_PAUSE: Final = 0.2
@@ -57,7 +57,7 @@ class Tries:
         once is tried again, so that an outage is told at once. Raises *error* when nothing is left to try.
         """
         self.failed += 1
-        if self.failed >= MAX_TRIES or not self._worth_it(error, begun=begun):
+        if self.failed > MAX_RETRIES or not self._worth_it(error, begun=begun):
             raise error
         asked: float | None = getattr(error, "retry_after", None)
         wait = FIRST_PAUSE * (1 << (self.failed - 1)) * (0.5 + self._jitter())

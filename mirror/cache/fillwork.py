@@ -100,7 +100,7 @@ class Work:
         self._sorry = SORRY
         self._not_before = 0.0
         self._retired = False
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     @property
     def whole(self) -> bool:
@@ -193,8 +193,18 @@ class Work:
                 if found is None:
                     return None
                 claim = found
+                if self._blind() and not self._active:
+                    self._plan.release(claim)
+                    self._anew, claim = True, self._plan.all()
             self._active += 1
             return claim
+
+    def _blind(self) -> bool:
+        """Whether what is here cannot be gone on from: nothing strong says which version it is of.
+
+        The digest would tell in the end, but readers of a part of the blob cannot wait for that.
+        """
+        return self._partial is not None and not self._partial.validator and self._partial.held > 0
 
     # ── those who join ─────────────────────────────────────────────────────────────────────────
 
@@ -212,7 +222,14 @@ class Work:
             if claim is None:
                 return
             self._active += 1
-            self._reach.lanes.submit(self._lane, claim)
+            try:
+                self._reach.lanes.submit(self._lane, claim)
+            except (RuntimeError, MemoryError):  # No thread can be started: one connection will do.
+                self._active -= 1
+                self._plan.release(claim)
+                self._reach.hosts.give(self._host)
+                self._resting, self._sorry = now + self._sorry, 2 * self._sorry
+                return
 
     def _next_beside(self) -> Claim | None:
         if self._shared and self._active < self._pace.target:
@@ -221,6 +238,9 @@ class Work:
 
     def _lane(self, claim: Claim | None) -> None:
         partial, host = self._partial, self._host
+        with self._changed:
+            if claim not in self._plan.claims:
+                return  # Taken back when no thread could be started; by now there is one.
         try:
             while claim is not None and partial is not None:
                 self._serve(claim, partial)
@@ -229,7 +249,7 @@ class Work:
                     on = self._ranged and not self._anew and now >= self._resting
                     claim = self._next_beside() if on and self._failure is None else None
                     self._active += claim is not None
-        except Exception as error:  # noqa: BLE001 -- the leader raises it
+        except BaseException as error:  # noqa: BLE001 -- the leader raises it
             with self._changed:
                 self._failure = self._failure or error
         finally:
@@ -243,8 +263,8 @@ class Work:
         """Fetch one claim; what it does not bring is missing again."""
         trouble: UpstreamUnavailableError | None = None
         anew = self._anew
-        sink = self._comparing(claim, partial) if anew else self._writing(claim, partial)
         try:
+            sink = self._comparing(claim, partial) if anew else self._writing(claim, partial)
             self._reach.fetcher.fetch(
                 self._blob.hub,
                 self._blob.source,
@@ -295,6 +315,8 @@ class Work:
         with self._changed:
             if anew or partial.validator is None:
                 partial.validator = head.validator
+            # Without a strong validator nothing is put together from several answers.
+            self._ranged = self._ranged and partial.validator is not None
             self._host = head.host
         self._report.begun()
 

@@ -23,7 +23,7 @@ def show(file: Path | None, *, as_json: bool) -> None:
     if as_json:
         rows = {
             setting.key: {
-                "value": loaded.texts[setting.field],
+                "value": setting.hide(loaded.texts[setting.field]),
                 "from": loaded.origins[setting.field],
                 "environment": setting.environment,
             }
@@ -32,11 +32,7 @@ def show(file: Path | None, *, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     width = max(len(setting.key) for setting in SETTINGS)
-    values = max(len(_shown(loaded.texts[setting.field])) for setting in SETTINGS)
-    for setting in SETTINGS:
-        value = _shown(loaded.texts[setting.field])
+    shown = {setting: setting.hide(loaded.texts[setting.field]) or "-" for setting in SETTINGS}
+    values = max(map(len, shown.values()))
+    for setting, value in shown.items():
         click.echo(f"{setting.key:<{width}}  {value:<{values}}  ({loaded.origins[setting.field]})")
-
-
-def _shown(text: str) -> str:
-    return text or "-"

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from mirror.cli.exits import ADDRESS
+from mirror.cli.logs import set_up
 from mirror.cli.settings import read
 from mirror.config import Settings
 
@@ -29,10 +30,26 @@ from mirror.config import Settings
     type=click.IntRange(0, 65535),
     help="The port to listen on, 0 for a free one [default: 8090].",
 )
+@click.option(
+    "--tls-cert",
+    type=click.Path(path_type=Path),
+    help="Serve HTTPS with the certificate (and chain) in this PEM file.",
+)
+@click.option("--tls-key", type=click.Path(path_type=Path), help="The PEM file with its key.")
+@click.option(
+    "--upstream-ca",
+    type=click.Path(path_type=Path),
+    help="A PEM file with certificate authorities to trust upstream, beside the system's.",
+)
 @click.option("--offline/--online", default=None, help="Never ask upstream.")
 @click.option("--quota", help="The most the store may hold, like 500GiB.")
 @click.option("--min-free", help="Room on the disk to leave alone [default: 1GiB].")
 @click.option("--public-url", help="The base of every URL handed out, when behind another server.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="Lines for people or one JSON object a line, on standard error [default: text].",
+)
 @click.option("--config", "file", type=click.Path(path_type=Path), help="A settings file (TOML).")
 def command(file: Path | None, **flags: Any) -> None:
     """Run the mirror.
@@ -41,11 +58,7 @@ def command(file: Path | None, **flags: Any) -> None:
     what is half here is kept.
     """
     settings = read(flags, file).settings
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
+    set_up(settings.log_level, settings.log_format)
     try:
         _run(settings)
     except OSError as error:
@@ -85,8 +98,16 @@ async def _serve(settings: Settings) -> None:
         click.echo(_banner(settings, mirror.url))
         sys.stdout.flush()
         await stop.wait()
-        click.echo("modelmirror is stopping; Ctrl-C again cuts running downloads.", err=True)
-    click.echo("modelmirror stopped.", err=True)
+        _say(settings, "modelmirror is stopping; Ctrl-C again cuts running downloads.")
+    _say(settings, "modelmirror stopped.")
+
+
+def _say(settings: Settings, sentence: str) -> None:
+    """Tell the person at the terminal, or the program that reads the log, whatever its level."""
+    if settings.log_format == "json":
+        logging.getLogger("modelmirror").log(logging.CRITICAL, sentence)
+    else:
+        click.echo(sentence, err=True)
 
 
 def _banner(settings: Settings, url: str) -> str:

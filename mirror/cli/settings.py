@@ -10,6 +10,8 @@ from typing import Any
 from mirror.config import SETTINGS, Loaded, load
 
 _FILE_VARIABLE = "MODELMIRROR_CONFIG"
+# Every other program takes these in small letters too.
+_IN_SMALL_LETTERS = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 
 
 def default_data() -> Path:
@@ -32,4 +34,8 @@ def read(flags: dict[str, Any], file: Path | None) -> Loaded:
         for name, value in flags.items()
         if name in fields and value is not None
     }
-    return load(given, os.environ, file, data=default_data())
+    environment = dict(os.environ)
+    for name in _IN_SMALL_LETTERS:
+        if name.lower() in environment:
+            environment.setdefault(name, environment[name.lower()])
+    return load(given, environment, file, data=default_data())

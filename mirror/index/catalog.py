@@ -15,10 +15,11 @@ from mirror.digest import Digest
 from mirror.errors import StoreCorruptError
 from mirror.index import recording, schema
 from mirror.index.lookups import Lookups
+from mirror.index.tally import Tally
 from mirror.index.writer import Writer
 from mirror.names import Fact, Verdict
 
-_LAST_USE: Final = "SELECT coalesce(max(used), 0) FROM blobs"
+_STANDING: Final = "SELECT (SELECT coalesce(max(used), 0) FROM blobs), transactions FROM totals"
 
 
 class Catalog(Lookups):
@@ -35,23 +36,26 @@ class Catalog(Lookups):
         self._last_use = last_use  # moved by the writer's thread alone
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, killed: bool = False) -> Self:
         """Open the catalog at *path*, or begin an empty one.
 
         A file that is damaged, of another version, or was never brought level (`finish`) is thrown away
-        first: look at `fresh`. Raises `StoreUnusableError` when no file can be made there. Opening takes
-        the same time at any size.
+        first, and after a run that was *killed* one that lacks what had been committed: look at `fresh`.
+        Raises `StoreUnusableError` when no file can be made there. Opening takes the same time at any
+        size.
         """
-        connection, fresh = schema.open_for_writing(path)
+        connection, fresh = schema.open_for_writing(path, killed=killed)
+        tally = Tally(path)
         try:
-            (last_use,) = connection.execute(_LAST_USE).fetchone()
+            last_use, transactions = connection.execute(_STANDING).fetchone()
         except sqlite3.Error as error:
             connection.close()
             trouble = schema.noted(path, error)
             if fresh or not isinstance(trouble, StoreCorruptError):
                 raise trouble from error
             return cls.open(path)  # which now finds the mark of damage, and begins anew
-        writer = Writer(connection, lambda error: schema.noted(path, error))
+        tally.note(transactions)
+        writer = Writer(connection, lambda error: schema.noted(path, error), tally)
         writer.start()
         return cls(path, writer, fresh=fresh, last_use=last_use)
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from mirror.errors import MirrorError, StoreCorruptError, StoreFullError, StoreUnusableError
+from mirror.index.tally import Tally
 
 # The number of the packing: to be raised when the same columns come to mean something else.
 _PACKING: Final = 1
@@ -123,8 +124,12 @@ CREATE TABLE blobs (
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX blobs_by_use ON blobs (used);
 
-CREATE TABLE totals (blobs INTEGER NOT NULL, size INTEGER NOT NULL) STRICT;
-INSERT INTO totals VALUES (0, 0);
+CREATE TABLE totals (
+    blobs INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    transactions INTEGER NOT NULL                           -- mirror.index.tally
+) STRICT;
+INSERT INTO totals VALUES (0, 0, 0);
 
 CREATE TABLE aliases (
     hub TEXT NOT NULL,
@@ -230,14 +235,18 @@ _READER_CACHE: Final = 8 << 10
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
-def open_for_writing(path: Path) -> tuple[sqlite3.Connection, bool]:
+def open_for_writing(path: Path, *, killed: bool) -> tuple[sqlite3.Connection, bool]:
     """Open the catalog's file at *path*, throwing away one that is damaged, unfinished or another version's.
 
-    Returns the connection (autocommit; WAL, so that readers never wait) and whether the file is new, empty
-    and marked as unfinished. Raises `StoreUnusableError` when no file can be made there.
+    After a run that was *killed* it must have all that was committed, too. Returns the connection
+    (autocommit; WAL, so that readers never wait) and whether the file is new, empty and marked as
+    unfinished. Raises `StoreUnusableError` when no file can be made there.
     """
     try:
-        fresh = _mark(path).exists() or not path.exists() or not _is_current(path)
+        sound = not _mark(path).exists() and path.exists()
+        # Before the file is opened in any way: that takes a log that was cut short for a whole one.
+        sound = sound and (not killed or Tally(path).holds())
+        fresh = not (sound and _is_current(path))
         if fresh:
             _mark(path).touch()
             discard(path)
@@ -262,6 +271,7 @@ def discard(path: Path) -> None:
     """Throw the catalog's file away, with what SQLite keeps beside it; a mark stays."""
     for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
         file.unlink(missing_ok=True)
+    Tally(path).forget()
 
 
 def finish(path: Path) -> None:

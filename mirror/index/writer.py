@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
 
 from mirror.errors import StoreUnusableError
+from mirror.index.tally import Tally
 
 Work: TypeAlias = Callable[[sqlite3.Connection], None]
 _Job: TypeAlias = tuple[Work, "Future[None]"]
@@ -25,14 +26,19 @@ _BATCH: Final = 32
 class Writer:
     """Owns *connection* (autocommit) from `start` to `close`.
 
-    *wording* turns an SQLite error into the mirror's own, and may take note of it.
+    *wording* turns an SQLite error into the mirror's own, and may take note of it; *tally* notes how far
+    it came.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, wording: Callable[[sqlite3.Error], Exception]
+        self,
+        connection: sqlite3.Connection,
+        wording: Callable[[sqlite3.Error], Exception],
+        tally: Tally,
     ) -> None:
         self._connection = connection
         self._wording = wording
+        self._tally = tally
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
@@ -81,20 +87,23 @@ class Writer:
             if batch:
                 self._write(batch)
         self._connection.close()
+        self._tally.close()
 
     def _write(self, batch: list[_Job]) -> None:
         failures: dict[int, Exception] = {}
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for number, (work, _) in enumerate(batch):
+            for place, (work, _) in enumerate(batch):
                 failure = self._attempt(work)
                 if failure is not None:
-                    failures[number] = failure
+                    failures[place] = failure
+            number = self._tally.count(self._connection)
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            with suppress(sqlite3.Error):
+            self._tally.note(number)
+        except Exception as error:  # noqa: BLE001 -- a thread that ends leaves everybody waiting
+            with suppress(sqlite3.Error, MemoryError):
                 self._connection.rollback()
-            lost = self._wording(error)
+            lost = self._wording(error) if isinstance(error, sqlite3.Error) else error
             failures = {number: failures.get(number, lost) for number in range(len(batch))}
         for number, (_, future) in enumerate(batch):
             if number in failures:

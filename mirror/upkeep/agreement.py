@@ -80,7 +80,8 @@ class Agreement:
     def _refs(self, refs: Iterable[Ref]) -> Iterator[str]:
         for ref in refs:
             known = self._index.ref(ref.repo, ref.revision)
-            if known is None or known.seen_at < ref.seen_at:
+            # The same commit seen at another time is no less known: clocks are set back, too.
+            if known is None or (known.commit != ref.commit and known.seen_at < ref.seen_at):
                 yield f"{ref.repo} {ref.revision} is not known to be at {ref.commit}."
 
     def _entries(self, repo: Repo, commit: str) -> Iterator[Entry]:

@@ -14,7 +14,7 @@ from mirror.store.sums import PIECE, Sums
 from mirror.upkeep.findings import Finding, Level
 
 # What may lie in the version folder beside what `Layout` names: SQLite's own files and the mark.
-_INDEX_FILES: Final = frozenset({"-wal", "-shm", "-unfinished"})
+_INDEX_FILES: Final = frozenset({"-wal", "-shm", "-unfinished", "-committed"})
 
 
 def folders(layout: Layout) -> Iterator[Finding]:

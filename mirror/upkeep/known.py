@@ -49,7 +49,7 @@ class Known:
         layout = self._layout
         with ExitStack() as stack:
             last = self._mark.begin()
-            self.catalog = Catalog.open(layout.index)
+            self.catalog = Catalog.open(layout.index, killed=last is End.KILLED)
             stack.callback(self.catalog.close)
             self.records = Records(layout.records, writer(layout), self._damaged)
             self.journal = Journal.open(

@@ -7,7 +7,9 @@ and never look a name up themselves.
 """
 
 import asyncio
+import errno
 import ipaddress
+import os
 import socket
 import threading
 from collections import OrderedDict
@@ -97,9 +99,11 @@ class Addresses:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, tuple[float, Future[tuple[Address, ...]]]] = OrderedDict()
         self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="lookup")
+        self._closed = False
 
     def close(self) -> None:
         """Give up waiting look-ups; one that blocks in the system's resolver ends by itself."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def literal(self, host: str) -> tuple[Address, ...] | None:
@@ -153,8 +157,11 @@ class Addresses:
                 return known[1]
             try:
                 future = self._threads.submit(self._look_up, host)
-            except RuntimeError:  # Closed: the mirror is ending.
-                raise ConnectionAbortedError from None
+            except RuntimeError:
+                if self._closed:
+                    raise ConnectionAbortedError from None
+                # No memory for a thread; what was queued is done by the next one that starts.
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
             self._known[host] = (now + LIFETIME, future)
             self._known.move_to_end(host)
             while len(self._known) > CAPACITY:

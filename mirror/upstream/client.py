@@ -10,7 +10,7 @@ import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from yarl import URL
@@ -30,6 +30,7 @@ from mirror.upstream.contract import Timeouts
 from mirror.upstream.failures import unreachable
 from mirror.upstream.heads import REDIRECTS, lowered, outgoing
 from mirror.upstream.policy import Policy, Step
+from mirror.upstream.proxies import Proxies, Proxy
 from mirror.upstream.verdicts import check_available
 
 # `Link` and `Location` of the Hub's CDN run to 4 KiB; aiohttp's own bound is 8 KiB.
@@ -73,8 +74,8 @@ class _Stream:
 class Client:
     """Asks upstream from one event loop; `open` it there and `close` it there.
 
-    *policy* says what may be asked and *addresses* what may be dialled; *observe* gets one `Asked` for
-    every request made, redirects included; *trust* is the TLS context.
+    *policy* says what may be asked, *addresses* what may be dialled and *proxies* through whom; *observe*
+    gets one `Asked` for every request made, redirects included; *trust* is the TLS context.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Client:
         clock: Clock,
         observe: Observer,
         timeouts: Timeouts | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         self._policy = policy
         self._addresses = addresses
@@ -93,10 +95,22 @@ class Client:
         self._clock = clock
         self._observe = observe
         self._timeouts = timeouts or Timeouts()
+        self._proxies = proxies or Proxies()
         self._opened: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
         """Make the connection pool; connects nowhere yet."""
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=self._timeouts.connect, sock_read=self._timeouts.stall
+        )
+        # Nothing else bounds the wait for a proxy's answer to CONNECT: as long as to dial it, to be led
+        # through and to shake hands may take, each.
+        self._through_proxy = aiohttp.ClientTimeout(
+            total=None,
+            connect=3 * self._timeouts.connect,
+            sock_connect=self._timeouts.connect,
+            sock_read=self._timeouts.stall,
+        )
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(_note_reuse)
         self._opened = aiohttp.ClientSession(
@@ -108,11 +122,7 @@ class Client:
                 keepalive_timeout=_KEEPALIVE,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                sock_connect=self._timeouts.connect,
-                sock_read=self._timeouts.stall,
-            ),
+            timeout=timeout,
             auto_decompress=False,
             trust_env=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
@@ -210,22 +220,23 @@ class Client:
         """Make one request, a second time if a kept connection turns out to be dead."""
         self._addresses.literal(step.origin.host)
         headers = outgoing(request, credential if step.trusted else None)
+        proxy = self._proxies.of(step.origin)
         began = self._clock.monotonic()
         status = 0
         try:
             connection = SimpleNamespace(reused=False)
             try:
-                response = await self._request(step, request, headers, connection)
+                response = await self._request(step, request, headers, connection, proxy)
             except _STALE:
                 # Every request here is a read, a POST too, so asking twice does no harm.
                 if not connection.reused:
                     raise
-                response = await self._request(step, request, headers, connection)
+                response = await self._request(step, request, headers, connection, proxy)
             status = response.status
         except aiohttp.ServerDisconnectedError:
-            raise unreachable(step.origin.authority, EOFError()) from None
+            raise unreachable(step.origin.authority, EOFError(), proxy) from None
         except _FOREIGN as error:
-            raise unreachable(step.origin.authority, error) from None
+            raise unreachable(step.origin.authority, error, proxy) from None
         else:
             return response
         finally:
@@ -238,9 +249,19 @@ class Client:
         request: UpstreamRequest,
         headers: list[tuple[str, str]],
         connection: SimpleNamespace,
+        proxy: Proxy | None,
     ) -> aiohttp.ClientResponse:
         if self._opened is None:
             raise ConnectionAbortedError
+        through: dict[str, Any] = {}
+        if proxy is not None:
+            through = {
+                "proxy": URL(str(proxy.origin)),
+                "proxy_headers": dict(proxy.headers),
+                "timeout": self._through_proxy,
+            }
+            if step.origin.scheme == "http":  # There is no CONNECT to carry what is the proxy's.
+                headers = [*headers, *proxy.headers]
         return await self._opened.request(
             request.method,
             URL(step.url, encoded=True),
@@ -248,6 +269,7 @@ class Client:
             data=request.body or None,
             allow_redirects=False,
             trace_request_ctx=connection,
+            **through,
         )
 
 

@@ -7,8 +7,13 @@ with sentences of our own, and are not chained.
 
 import socket
 import ssl
+from typing import Final
+
+import aiohttp
 
 from mirror.errors import MirrorError, UpstreamUnavailableError, UpstreamUnreachableError
+
+_PASSWORD_WANTED: Final = 407
 
 
 class RestartNeededError(UpstreamUnavailableError):
@@ -31,17 +36,35 @@ class StoppedError(MirrorError):
     """The transfer was stopped from outside; nothing is wrong with upstream."""
 
 
-def unreachable(host: str, error: BaseException) -> UpstreamUnreachableError:
-    """Word a foreign *error* met while asking *host*; raise the result ``from None``.
+class ProxyRefusedError(OSError):
+    """A proxy would not lead through; *status* is its answer. Stays within this package."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the proxy answered {status}")
+        self.status = status
+
+
+def unreachable(
+    host: str, error: BaseException, proxy: object | None = None
+) -> UpstreamUnreachableError:
+    """Word a foreign *error* met while asking *host*, through *proxy*; raise the result ``from None``.
 
     The sentence is made from the error's kind and its errno text, never from its own ``str``.
     """
     # aiohttp wraps the errors of the socket and of TLS; what is inside says more.
     inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     hint, passing = "", False
-    if isinstance(inner, ssl.SSLCertVerificationError):
+    refused = _proxy_status(error)
+    if refused is not None:
+        why, passing = f"the proxy answered {refused}", refused >= 500
+        if refused == _PASSWORD_WANTED:
+            why = "the proxy wants another user and password (407)"
+            hint = "They are part of its URL: http://user:password@host:port."
+    elif isinstance(inner, ssl.SSLCertVerificationError):
         why = f"its certificate was not accepted ({getattr(inner, 'verify_message', 'no reason given')})"
-        hint = "SSL_CERT_FILE names a file with certificate authorities to trust."
+        hint = (
+            "--upstream-ca names a file with certificate authorities to trust beside the system's."
+        )
     elif isinstance(inner, ssl.SSLError):
         reason = getattr(inner, "reason", None) or "no reason given"
         why = f"TLS failed ({reason.lower().replace('_', ' ')})"
@@ -59,6 +82,13 @@ def unreachable(host: str, error: BaseException) -> UpstreamUnreachableError:
         why = f"the network said: {inner.strerror}"
     else:
         why = f"its answer was not HTTP ({type(inner).__name__})"
+    way = "" if proxy is None else f" through the proxy {proxy}"
     return UpstreamUnreachableError(
-        f"{host} could not be asked: {why}.", passing=passing, hint=hint
+        f"{host} could not be asked{way}: {why}.", passing=passing, hint=hint
     )
+
+
+def _proxy_status(error: BaseException) -> int | None:
+    if isinstance(error, ProxyRefusedError | aiohttp.ClientHttpProxyError):
+        return error.status
+    return None

@@ -30,6 +30,7 @@ from mirror.upstream.failures import RestartNeededError, unreachable
 from mirror.upstream.heads import REDIRECTS, outgoing, strong_etag
 from mirror.upstream.policy import Policy, Step
 from mirror.upstream.pool import Pool
+from mirror.upstream.proxies import Proxies
 from mirror.upstream.stopping import StopToken
 from mirror.upstream.verdicts import Wanted, check_available, check_fits, refusal
 from mirror.upstream.wire import Head, Wire, dial
@@ -71,7 +72,8 @@ class _Found:
 class Transfers:
     """Fetches blobs for any number of threads, which share idle connections.
 
-    *policy* says what may be asked and *addresses* what may be dialled; *trust* is the TLS context.
+    *policy* says what may be asked, *addresses* what may be dialled and *proxies* through whom; *trust*
+    is the TLS context.
     """
 
     def __init__(
@@ -82,12 +84,14 @@ class Transfers:
         trust: ssl.SSLContext,
         clock: Clock,
         timeouts: Timeouts | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         self._policy = policy
         self._addresses = addresses
         self._trust = trust
         self._clock = clock
         self._timeouts = timeouts or Timeouts()
+        self._proxies = proxies or Proxies()
         self._pool = Pool(clock)
         self._routes: OrderedDict[_Key, tuple[float, Step, Mapping[str, str]]] = OrderedDict()
         self._lock = threading.Lock()
@@ -236,6 +240,7 @@ class Transfers:
     ) -> tuple[Wire, Head]:
         """Send one request and read the head of its answer, on a kept connection if one is alive."""
         headers = outgoing(request, credential if step.trusted else None, wanted.headers())
+        proxy = self._proxies.of(step.origin)
         try:
             kept = self._pool.take(step.origin)
             if kept is not None:
@@ -243,11 +248,11 @@ class Transfers:
                     return kept, self._ask(kept, step, request, headers, stop)
                 except _STALE:
                     stop.check()  # Upstream let go of it before it answered: once more, on a new one.
-            wire = dial(step.origin, self._addresses, self._trust, self._timeouts, stop)
+            wire = dial(step.origin, self._addresses, self._trust, self._timeouts, stop, proxy)
             return wire, self._ask(wire, step, request, headers, stop)
         except _FOREIGN as error:
             stop.check()
-            raise unreachable(step.origin.authority, error) from None
+            raise unreachable(step.origin.authority, error, proxy) from None
 
     def _ask(
         self,

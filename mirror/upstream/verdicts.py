@@ -16,7 +16,12 @@ from mirror.errors import (
     UpstreamUnavailableError,
     UpstreamUnreachableError,
 )
-from mirror.upstream.failures import RestartNeededError, StorageRefusedError
+from mirror.upstream.failures import (
+    ProxyRefusedError,
+    RestartNeededError,
+    StorageRefusedError,
+    unreachable,
+)
 from mirror.upstream.heads import retry_after, strong_etag
 
 # What of a refusal is worth passing on: the Hub's clients choose their exception by these.
@@ -59,7 +64,9 @@ class Wanted:
 
 
 def check_available(status: int, headers: Mapping[str, str], host: str, clock: Clock) -> None:
-    """Raise `UpstreamBusyError` for 429 and `UpstreamUnreachableError` for any 5xx."""
+    """Raise `UpstreamBusyError` for 429 and `UpstreamUnreachableError` for any 5xx and a proxy's 407."""
+    if status == 407:  # No hub says so: a proxy on the way to a plain http:// upstream does.
+        raise unreachable(host, ProxyRefusedError(status))
     if status == 429:
         wait = retry_after(headers, clock)
         when = f" Come back in {wait:.0f} s." if wait is not None else ""

@@ -20,13 +20,16 @@ from typing import Final
 from mirror.clock import Clock
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.contract import Timeouts
+from mirror.upstream.failures import ProxyRefusedError
 from mirror.upstream.heads import lowered
 from mirror.upstream.policy import Origin
+from mirror.upstream.proxies import Proxy
 from mirror.upstream.stopping import StopToken
 
 # A head may be this large, and this much of a body is read along with it: most small files whole.
 _BUFFER: Final = 64 << 10
-
+# A proxy's answer to CONNECT is a line and a few headers.
+_MAX_TUNNEL_HEAD: Final = 16 << 10
 
 # Control characters, a CR that ends no line, a folded line (RFC 9112 §5.2): none stands in an honest head.
 _ODD: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\n[ \t]")
@@ -49,13 +52,19 @@ class Head:
 class Wire:
     """A connected socket, plain or TLS, with what was received and not yet read.
 
-    Used by one thread at a time. *idle_since* is for the pool: monotonic seconds.
+    Used by one thread at a time. *idle_since* is for the pool: monotonic seconds. With *proxy* it is the
+    proxy that reads the requests.
     """
 
-    __slots__ = ("_buffer", "_bytes", "_end", "_socket", "_stall", "_start", "idle_since", "origin")
+    __slots__ = (
+        "_buffer", "_bytes", "_end", "_proxy", "_socket", "_stall", "_start", "idle_since", "origin",
+    )  # fmt: skip
 
-    def __init__(self, origin: Origin, connected: socket.socket) -> None:
+    def __init__(
+        self, origin: Origin, connected: socket.socket, proxy: Proxy | None = None
+    ) -> None:
         self.origin = origin
+        self._proxy = proxy
         self.idle_since = 0.0
         self._socket = connected
         self._bytes = bytearray(_BUFFER)
@@ -67,6 +76,9 @@ class Wire:
         self, method: str, target: str, headers: Sequence[tuple[str, str]], body: bytes
     ) -> None:
         """Send one request; its parts are checked by whoever made them."""
+        if self._proxy is not None:  # The absolute-form (RFC 9112 §3.2.2).
+            target = f"{self.origin}{target}"
+            headers = [*headers, *self._proxy.headers]
         lines = [f"{method} {target} HTTP/1.1", f"Host: {self.origin.authority}"]
         lines += [f"{name}: {value}" for name, value in headers]
         if body or method not in ("GET", "HEAD"):
@@ -200,12 +212,17 @@ def dial(
     trust: ssl.SSLContext,
     timeouts: Timeouts,
     stop: StopToken,
+    proxy: Proxy | None = None,
 ) -> Wire:
-    """Connect to *origin* at one of its checked addresses, best first.
+    """Connect to *origin* at one of its checked addresses, best first, or to *proxy* at one of its own.
 
-    Raises what `Addresses.resolve` raises, the socket's and TLS's own errors, and `StoppedError`.
+    Raises what `Addresses.resolve` raises, the socket's and TLS's own errors, `ProxyRefusedError` and
+    `StoppedError`.
     """
-    found = addresses.resolve(origin.host, stop)
+    # A host that is an address needs no looking up, so it is checked behind a proxy too.
+    addresses.literal(origin.host)
+    near = origin if proxy is None else proxy.origin
+    found = addresses.resolve(near.host, stop)
     trouble: OSError | None = None
     for address in found:
         connected = socket.socket(address.family, socket.SOCK_STREAM)
@@ -213,11 +230,14 @@ def dial(
             # Each address gets its share, so that a dead IPv6 route does not use the time up.
             connected.settimeout(timeouts.connect / len(found))
             with stop.cutting(partial(_cut, connected)):
-                connected.connect((address.host, origin.port))
+                connected.connect((address.host, near.port))
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if origin.scheme == "https":
                 connected.settimeout(timeouts.connect)
+                if proxy is not None:
+                    with stop.cutting(partial(_cut, connected)):
+                        _tunnel(connected, origin, proxy)
                 connected = trust.wrap_socket(
                     connected, server_hostname=origin.host, do_handshake_on_connect=False
                 )
@@ -231,8 +251,28 @@ def dial(
             connected.close()
             raise
         else:
-            return Wire(origin, connected)
+            return Wire(origin, connected, None if origin.scheme == "https" else proxy)
     raise trouble or OSError("no address")
+
+
+def _tunnel(connected: socket.socket, origin: Origin, proxy: Proxy) -> None:
+    """Ask *proxy* for a way through to *origin* (RFC 9110 §9.3.6); raises `ProxyRefusedError`."""
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    lines = [f"CONNECT {host}:{origin.port} HTTP/1.1", f"Host: {host}:{origin.port}"]
+    lines += [f"{name}: {value}" for name, value in proxy.headers]
+    connected.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+    block = bytearray()
+    # One byte at a time, once per connection: what follows the head belongs to TLS.
+    while not block.endswith(b"\r\n\r\n"):
+        if len(block) > _MAX_TUNNEL_HEAD:
+            raise BrokenAnswerError("head too long")
+        one = connected.recv(1)
+        if not one:
+            raise EOFError
+        block += one
+    status = _parse(bytes(block)).status
+    if not 200 <= status <= 299:
+        raise ProxyRefusedError(status)
 
 
 def _cut(connected: socket.socket) -> None:

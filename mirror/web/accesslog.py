@@ -2,16 +2,19 @@
 
 aiohttp's own doubles the cost of a small request. Here a line is one f-string into a list, and the list
 is written once a second or at 256 lines. A line never holds a query (signatures), a credential, or a
-character that could forge another line; it ends in the response's Cache-Status.
+character that could forge another line; it ends in the response's Cache-Status. As JSON it is the same in
+one object.
 """
 
 import asyncio
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
 from mirror.clock import Clock
+from mirror.redaction import escaped, redacted
 from mirror.web.trace import Trace
 
 BATCH: Final = 256
@@ -19,22 +22,28 @@ PERIOD: Final = 1.0
 # The longest Hub path seen in the wild has 300 characters.
 MAX_PATH: Final = 512
 
-_UNSAFE: Final = re.compile(r"[^\x21-\x7e]")
 _UNSAFE_QUOTED: Final = re.compile(r"[^\x20\x21\x23-\x7e]")
 
 
 class AccessLog:
     """Gathers lines and hands them to *write*, each batch as one text with line ends.
 
-    *write* may be `None`: then nothing is kept. *clock* gives the wall time of each line.
+    *write* may be `None`: then nothing is kept. *clock* gives the wall time of each line; with *as_json*
+    a line is one JSON object.
     """
 
     def __init__(
-        self, write: Callable[[str], object] | None, clock: Clock, loop: asyncio.AbstractEventLoop
+        self,
+        write: Callable[[str], object] | None,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        as_json: bool = False,
     ) -> None:
         self._write = write
         self._clock = clock
         self._loop = loop
+        self._line = _as_json if as_json else _as_text
         self._second = -1
         self._when = ""
         self._lines: list[str] = []
@@ -49,12 +58,7 @@ class AccessLog:
         if second != self._second:
             self._second = second
             self._when = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        cut = f'cut="{escape(trace.cut, 200, _UNSAFE_QUOTED)}" ' if trace.cut else ""
-        self._lines.append(
-            f"{self._when}.{int(now % 1 * 1000):03d}Z {escape(trace.client, 64)} {escape(trace.method, 20)} "
-            f"{escape(trace.path, MAX_PATH)}{'?…' if trace.query else ''} {trace.status} "
-            f"{max(0, trace.size)} {seconds:.3f} {cut}{trace.cache_status}\n"
-        )
+        self._lines.append(self._line(f"{self._when}.{int(now % 1 * 1000):03d}Z", trace, seconds))
         if len(self._lines) >= BATCH:
             self.flush()
         elif self._timer is None:
@@ -71,10 +75,34 @@ class AccessLog:
             self._write(text)
 
 
-def escape(text: str, limit: int, unsafe: re.Pattern[str] = _UNSAFE) -> str:
-    """Make *text* printable ASCII of at most *limit* characters, dots where it was cut.
+def _as_text(when: str, trace: Trace, seconds: float) -> str:
+    cut = f'cut="{escaped(redacted(trace.cut), 200, _UNSAFE_QUOTED)}" ' if trace.cut else ""
+    return (
+        f"{when} {escaped(trace.client, 64)} {escaped(trace.method, 20)} "
+        f"{_path(trace)}{'?…' if trace.query else ''} {trace.status} "
+        f"{max(0, trace.size)} {seconds:.3f} {cut}{trace.cache_status}\n"
+    )
 
-    What *unsafe* matches is written as its code point; by default that includes spaces.
-    """
-    short = text if len(text) <= limit else text[:limit] + "..."
-    return unsafe.sub(lambda match: f"\\u{ord(match[0]):04x}", short)
+
+def _as_json(when: str, trace: Trace, seconds: float) -> str:
+    row = {
+        "time": when,
+        "level": "info",
+        "event": "request",
+        "client": escaped(trace.client, 64),
+        "method": escaped(trace.method, 20),
+        "path": _path(trace),
+        "query": trace.query,
+        "status": trace.status,
+        "bytes": max(0, trace.size),
+        "seconds": round(seconds, 3),
+        "hub": trace.hub,
+        "found": trace.found,
+    }
+    if trace.cut:
+        row["cut"] = escaped(redacted(trace.cut), 200, _UNSAFE_QUOTED)
+    return json.dumps(row) + "\n"
+
+
+def _path(trace: Trace) -> str:
+    return escaped(redacted(trace.path), MAX_PATH)

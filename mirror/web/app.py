@@ -21,7 +21,8 @@ from mirror.web.accesslog import AccessLog
 from mirror.web.heads import Heads
 from mirror.web.intake import read_body
 from mirror.web.operations import Operations
-from mirror.web.refusals import HeadTooLargeError, refusal, refuse
+from mirror.web.plaintext import PlainTokens
+from mirror.web.refusals import HeadTooLargeError, fault, foreseen, refusal, refuse
 from mirror.web.sending import Sender
 from mirror.web.targets import Targets
 from mirror.web.trace import Trace
@@ -81,6 +82,7 @@ class App:
         self._heads = heads
         self._access = access
         self._observe = observe
+        self._plain_tokens = PlainTokens()
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -153,30 +155,33 @@ class App:
             if not exchange.body_whole:
                 trace.keep = False
             await self._send(exchange, head, reply, trace, own=own)
-        except MirrorError as error:
-            if trace.status:
-                raise
-            # What could not be read may hide another request behind it.
-            if isinstance(error, MalformedQuestionError | HeadTooLargeError):
-                trace.keep = False
-            if not isinstance(error, QuestionError):
-                _log.warning("A request failed: %s", error)
-            worded = refuse(error)
         except ConnectionError:
             raise
-        except Exception:
+        except Exception as error:
             if trace.status:
                 raise
-            name = token_hex(6)
-            _log.exception("Unforeseen error %s on %s %s", name, trace.method, trace.path)
-            trace.keep = False
-            worded = refusal(
-                500, f"The mirror failed on this request. Its log tells why under {name}."
-            )
+            worded = self._word(error, trace)
         else:
             return
         trace.keep = trace.keep and exchange.body_whole
         await self._send(exchange, head, worded, trace, own=own)
+
+    def _word(self, error: Exception, trace: Trace) -> Answer:
+        """Word what went wrong before the head was out: the one place where errors become answers."""
+        # What could not be read may hide another request behind it.
+        if isinstance(error, MalformedQuestionError | HeadTooLargeError):
+            trace.keep = False
+        if isinstance(error, MirrorError) and foreseen(error):
+            if not isinstance(error, QuestionError):
+                _log.warning("A request failed: %s", error)
+            return refuse(error)
+        name = token_hex(6)
+        if isinstance(error, MirrorError):
+            _log.warning("%s: %s %s failed: %s", name, trace.method, trace.path, error)
+        else:
+            trace.keep = False
+            _log.exception("%s: %s %s failed, unforeseen", name, trace.method, trace.path)
+        return fault(error, name)
 
     def _read(self, exchange: Exchange, trace: Trace) -> RequestHead:
         if not exchange.http1:
@@ -191,6 +196,8 @@ class App:
         )
         trace.path, trace.query = head.path, bool(head.query)
         trace.client = self._targets.client(head.headers, trace.client)
+        if head.credential is not None and not self._targets.secure(head.headers, exchange):
+            self._plain_tokens.came_from(trace.client)
         return head
 
     async def _ask(self, exchange: Exchange, head: RequestHead, trace: Trace) -> Answer | Relay:

@@ -1,8 +1,10 @@
 """How the door says no, where no hub has words of its own for it.
 
-One table turns every `MirrorError` into a status. The sentence goes out three times: as JSON for
-programs, as ``X-Error-Message`` because that is what Hugging Face's clients print, and in the log.
-A status that clients retry (502, 503) is used only where trying again can succeed.
+Two tables turn every error into a status. What a caller did, and what upstream said, goes out in the
+error's own sentence. What is this machine's fault has a sentence of its kind here and a name: the error's
+own words, which may tell of folders, are in the log under that name. Each sentence goes out as JSON for
+programs and as ``X-Error-Message``, because that is what Hugging Face's clients print. A status that clients
+retry (502, 503) is used only where trying again can succeed.
 """
 
 import json
@@ -11,6 +13,7 @@ from math import ceil
 from typing import Final
 
 from mirror.errors import (
+    FOR_CALLERS,
     DigestMismatchError,
     ForbiddenTargetError,
     LoopError,
@@ -21,8 +24,8 @@ from mirror.errors import (
     OfflineError,
     QuestionError,
     StoreCorruptError,
+    StoreError,
     StoreFullError,
-    StoreUnusableError,
     TooLargeError,
     TruncatedBodyError,
     UpstreamBusyError,
@@ -53,16 +56,28 @@ _TABLE: Final[tuple[tuple[type[MirrorError], int, int | None], ...]] = (
     (TruncatedBodyError, 502, 1),
     (ForbiddenTargetError, 502, None),
     (UpstreamUnavailableError, 502, 10),
-    (DigestMismatchError, 502, 10),
-    (StoreFullError, 507, None),
-    (StoreCorruptError, 503, 5),
-    (StoreUnusableError, 500, None),
-    (MirrorError, 500, None),
+)
+_FAULTS: Final[tuple[tuple[type[Exception], int, int | None, str], ...]] = (
+    (
+        DigestMismatchError,
+        502,
+        10,
+        "What upstream sent is not what its name says; it was thrown away.",
+    ),
+    (StoreFullError, 507, None, "The mirror's disk has no room for this file."),
+    (StoreCorruptError, 503, 5, "A stored file was found damaged; it is fetched anew."),
+    (StoreError, 500, None, "The mirror's disk failed on this request."),
+    (Exception, 500, None, "The mirror failed on this request."),
 )
 
 
+def foreseen(error: Exception) -> bool:
+    """Tell whether *error* is a refusal with a sentence for its caller, rather than a fault of ours."""
+    return isinstance(error, FOR_CALLERS)
+
+
 def refuse(error: MirrorError) -> Answer:
-    """Turn *error* into an answer; the most derived class in the table decides."""
+    """Turn a foreseen *error* into an answer; the most derived class in the table decides."""
     message = str(error)
     if isinstance(error, MethodRefusedError):
         return refusal(405, message, [("Allow", ", ".join(error.allowed))])
@@ -78,7 +93,14 @@ def refuse(error: MirrorError) -> Answer:
         if isinstance(error, kind):
             again = [] if retry is None else [("Retry-After", str(retry))]
             return refusal(status, message, again)
-    raise AssertionError(error)  # MirrorError itself is in the table
+    return refusal(500, message)  # `UpstreamError` itself
+
+
+def fault(error: Exception, name: str) -> Answer:
+    """Turn a fault of ours into an answer that tells its kind, and *name*, under which the log tells all."""
+    status, retry, sentence = next(row[1:] for row in _FAULTS if isinstance(error, row[0]))
+    again = [] if retry is None else [("Retry-After", str(retry))]
+    return refusal(status, f"{sentence} Its log tells why under {name}.", again)
 
 
 def refusal(status: int, message: str, headers: Iterable[tuple[str, str]] = ()) -> Answer:

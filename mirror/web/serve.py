@@ -15,6 +15,7 @@ from mirror.web.operations import Operations
 from mirror.web.pump import Pumps
 from mirror.web.sending import Sender
 from mirror.web.targets import Targets
+from mirror.web.tls import HANDSHAKE, ServingTls
 from mirror.web.wire import Listener, check_parser
 
 # Each costs 7 KiB and a descriptor; 4096 leave room for the store's under the usual limit of 65536.
@@ -31,12 +32,12 @@ def _ignore(_event: Event) -> None:
 class Door:
     """The HTTP server.
 
-    *host* and *port* (0 picks a free one) are where it listens; *public_url* and *trusted_proxies* say
-    which base URL it hands out; with *strict* no byte of a cold blob leaves before its digest matched;
-    *metrics* renders the metrics, `None` closes them; *observe* gets a `Served` per request; *drain* is
-    how long `stop` waits for running responses, *stall* how long a client may take nothing, both in
-    seconds; *access* gets the access log in batches of whole lines, `None` for none; *connections* is
-    the most that are open at once.
+    *host* and *port* (0 picks a free one) are where it listens, with *tls* by HTTPS alone; *public_url*
+    and *trusted_proxies* say which base URL it hands out; with *strict* no byte of a cold blob leaves
+    before its digest matched; *metrics* renders the metrics, `None` closes them; *observe* gets a
+    `Served` per request; *drain* is how long `stop` waits for running responses, *stall* how long a
+    client may take nothing, both in seconds; *access* gets the access log in batches of whole lines,
+    `None` for none, with *access_json* as JSON; *connections* is the most that are open at once.
     """
 
     def __init__(  # noqa: PLR0913 -- every setting of the door, by keyword
@@ -45,6 +46,7 @@ class Door:
         *,
         host: str,
         port: int,
+        tls: ServingTls | None = None,
         public_url: str | None = None,
         trusted_proxies: Sequence[str] = (),
         strict: bool = False,
@@ -53,12 +55,14 @@ class Door:
         drain: float = 30.0,
         stall: float = 60.0,
         access: Callable[[str], object] | None = None,
+        access_json: bool = False,
         connections: int = MAX_CONNECTIONS,
         clock: Clock | None = None,
     ) -> None:
         self._keeper = keeper
         self._host = host
         self._port = port
+        self._tls = tls
         self._targets = Targets(public_url, trusted_proxies)
         self._strict = strict
         self._metrics = metrics
@@ -66,12 +70,13 @@ class Door:
         self._drain = drain
         self._stall = stall
         self._write_access = access
+        self._access_json = access_json
         self._connections = connections
         self._clock = clock if clock is not None else SystemClock()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> str:
-        """Listen, and return the URL: ``http://HOST:PORT`` with the real port.
+        """Listen, and return the URL: ``http(s)://HOST:PORT`` with the real port.
 
         Raises `ConfigError` where aiohttp lacks its C parser, `OSError` where the address is taken.
         """
@@ -85,7 +90,7 @@ class Door:
         )
         heads = Heads(self._clock)
         self._pumps = Pumps(loop, stall=self._stall)
-        self._access = AccessLog(self._write_access, self._clock, loop)
+        self._access = AccessLog(self._write_access, self._clock, loop, as_json=self._access_json)
         self._app = App(
             self._keeper,
             targets=self._targets,
@@ -102,11 +107,17 @@ class Door:
             full=self._app.full(),
         )
         self._server = await loop.create_server(
-            self._listener, self._host, self._port, backlog=_BACKLOG, reuse_address=True
+            self._listener,
+            self._host,
+            self._port,
+            backlog=_BACKLOG,
+            reuse_address=True,
+            ssl=None if self._tls is None else self._tls.context,
+            ssl_handshake_timeout=None if self._tls is None else HANDSHAKE,
         )
         port = self._server.sockets[0].getsockname()[1]
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{port}"
+        return f"{'http' if self._tls is None else 'https'}://{host}:{port}"
 
     async def stop(self) -> None:
         """Stop accepting, let running responses end for up to *drain* seconds, cut the rest."""

@@ -128,6 +128,13 @@ class Targets:
             parsed = parsed.ipv4_mapped
         return any(parsed in network for network in self._trusted)
 
+    def secure(self, headers: Mapping[str, str], peer: Peer) -> bool:
+        """Tell whether a request came by TLS: to us, or to a proxy of ours that says so."""
+        if peer.secure or not self._trusted:
+            return peer.secure
+        proto = headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
+        return proto == "https" and self.trusts(peer.peer)
+
     def client(self, headers: Mapping[str, str], address: str) -> str:
         """Name the client for the log: the nearest address that is not a proxy of ours."""
         if not self._trusted:

@@ -1,10 +1,12 @@
 """What must hold after every fault: an audit of the data folder and of the process, from outside.
 
 It shares no code with the store: a check that used the store's own reader would overlook what both get
-wrong.
+wrong. What the store's own check says is asked besides.
 """
 
 import hashlib
+import json
+import os
 import re
 import shutil
 import sqlite3
@@ -16,7 +18,11 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+from click.testing import CliRunner
+
+from mirror.cli import verify
 from tests.mirror.running import Running
 
 _NAME = re.compile(r"[0-9a-f]{64}\Z")
@@ -31,10 +37,15 @@ _LASTING = re.compile(r"/(index\.sqlite3|memo/|journal\.jsonl)|\A/\Z")
 KEPT_CONNECTIONS = 48
 
 
-def damage(data: Path, *, names: bool = True) -> list[str]:
+Read: TypeAlias = dict[str, tuple[int, ...]]
+"""Blobs that were read and found right, with what any change of them changes."""
+
+
+def damage(data: Path, *, names: bool = True, read: Read | None = None) -> list[str]:
     """List what is wrong in a data folder that nobody writes, reading every byte; changes nothing.
 
-    With *names* the index is held against the blobs, too.
+    With *names* the index is held against the blobs, too. What stands in *read* unchanged is not read
+    again, and what is read is added to it.
     """
     root = data / "v1"
     found: list[str] = []
@@ -48,13 +59,46 @@ def damage(data: Path, *, names: bool = True) -> list[str]:
             found.append(f"{where} is no regular file")
         elif not _NAME.match(path.name) or path.parent.name != path.name[:2]:
             found.append(f"{where} is not where a blob may be")
-        elif sha256_of_file(path) != path.name:
+        elif not _is_right(path, status, {} if read is None else read):
             found.append(f"{where} ({status.st_size} bytes) is not what its name says")
         else:
             blobs[path.name] = status.st_size
     if names:
         found += _dangling(root, blobs)
     return found
+
+
+def blob_sizes(data: Path) -> dict[str, int]:
+    """The blobs of a data folder and their sizes, without reading them."""
+    files = (data / "v1" / "blobs").rglob("*")
+    return {path.name: path.lstat().st_size for path in files if path.is_file()}
+
+
+def _is_right(path: Path, status: os.stat_result, read: Read) -> bool:
+    now = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if read.get(path.name) != now:
+        if sha256_of_file(path) != path.name:
+            return False
+        read[path.name] = now
+    return True
+
+
+def verified(data: Path) -> list[str]:
+    """What ``modelmirror verify --data`` finds wrong in a data folder that no mirror uses."""
+    done = CliRunner().invoke(verify.command, ["--data", "--json", str(data)])
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    found = [
+        f"verify: {event['level']}: {event['what']}: {event['detail']}"
+        for event in events
+        if event["event"] == "finding" and event["level"] != "note"
+    ]
+    return found or ([f"verify: {done.stdout}{done.stderr}"] if done.exit_code else [])
+
+
+def repair(data: Path) -> None:
+    """Mend a data folder that no mirror uses, as an operator would."""
+    done = CliRunner().invoke(verify.command, ["--data", "--repair", str(data)])
+    assert done.exit_code in {0, 1}, f"it could not be mended: {done.stdout}{done.stderr}"
 
 
 def sha256_of_file(path: Path) -> str:
@@ -68,11 +112,9 @@ def sha256_of_file(path: Path) -> str:
 
 def _dangling(root: Path, blobs: dict[str, int]) -> list[str]:
     """Blobs that the index names and that are neither there, of that size, nor set aside."""
-    rows = _rows(root, "SELECT hex(sha256), size FROM blobs")
     aside = {path.name for path in (root / "quarantine").iterdir()}
     found = []
-    for name, size in rows:
-        digest = str(name).lower()
+    for digest, size in indexed(root.parent).items():
         if digest not in blobs:
             if digest in aside:
                 continue
@@ -80,6 +122,12 @@ def _dangling(root: Path, blobs: dict[str, int]) -> list[str]:
         elif blobs[digest] != size:
             found.append(f"the index says {size} bytes of {digest}, which has {blobs[digest]}")
     return found
+
+
+def indexed(data: Path) -> dict[str, int]:
+    """The blobs that the index names, and their sizes."""
+    rows = _rows(data / "v1", "SELECT hex(sha256), size FROM blobs")
+    return {str(name).lower(): int(str(size)) for name, size in rows}
 
 
 def _rows(root: Path, statement: str) -> list[tuple[object, ...]]:
@@ -105,9 +153,10 @@ def traces(files: Iterable[Path], secrets: Iterable[str]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Descriptors:
-    """What a process has open, by kind."""
+class Held:
+    """What a process has open, by kind, and its asyncio tasks, the one that tells of them included."""
 
+    tasks: int
     partials: int
     deleted: int
     blobs: int
@@ -116,8 +165,9 @@ class Descriptors:
     others: tuple[str, ...]
 
 
-def descriptors(mirror: Running) -> Descriptors:
-    """Count what the mirror's process has open."""
+def held(mirror: Running) -> Held:
+    """Count what the mirror's process holds."""
+    tasks = _tasks(mirror)  # asked first, for the descriptor of this question goes with it
     kinds: Counter[str] = Counter()
     others: list[str] = []
     sockets = _sockets(mirror.process.pid)
@@ -138,7 +188,8 @@ def descriptors(mirror: Running) -> Descriptors:
             kinds["deleted" if target.endswith(" (deleted)") else "blobs"] += 1
         elif not _LASTING.search(target):
             others.append(target)
-    return Descriptors(
+    return Held(
+        tasks=tasks,
         partials=kinds["partials"],
         deleted=kinds["deleted"],
         blobs=kinds["blobs"],
@@ -146,6 +197,13 @@ def descriptors(mirror: Running) -> Descriptors:
         upstream=kinds["upstream"],
         others=tuple(sorted(others)),
     )
+
+
+def _tasks(mirror: Running) -> int:
+    text = mirror.ask("/-/metrics").body.decode()
+    row = re.search(r"^modelmirror_tasks ([0-9.e+]+)$", text, re.MULTILINE)
+    assert row is not None, "the metrics do not say how many tasks there are"
+    return int(float(row.group(1)))
 
 
 def _sockets(pid: int) -> dict[int, int]:
@@ -159,16 +217,19 @@ def _sockets(pid: int) -> dict[int, int]:
     return found
 
 
-def at_rest(mirror: Running, before: Descriptors, patience: float = 5.0) -> list[str]:
+def at_rest(mirror: Running, before: Held, patience: float = 5.0) -> list[str]:
     """Wait until the process is as idle as *before*; what still differs then."""
     deadline = time.monotonic() + patience
     while True:
-        now = descriptors(mirror)
-        fills = mirror.ask("/-/status").json()["fills"]
+        now = held(mirror)
+        status = mirror.ask("/-/status").json()
+        # An upstream that is down is looked at again behind, for as long as it is.
+        looking = status["state"] == "degraded"
         wrong = [
             f"{count} {what}"
             for what, count, most in (
-                ("fills under way", len(fills), 0),
+                ("fills under way", len(status["fills"]), 0),
+                ("tasks", now.tasks, before.tasks + looking),
                 ("partials open", now.partials, 0),
                 ("removed blobs open", now.deleted, 0),
                 ("client connections open", now.clients, 0),

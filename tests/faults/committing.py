@@ -1,12 +1,74 @@
-"""``python -m tests.faults.committing FOLDER``: bring two blobs into a store, as a fill does.
+"""``python -m tests.faults.committing FOLDER``: bring blobs into a store and name them, as a fill does.
 
-It is killed at one system call after the other, started again, and must then succeed.
+One is stopped half-way and resumed, one is known by a git sha1 alone, one is evicted again; each gets its
+name, its line in the journal, its row in the index, and all of them one record. The process is killed at
+one system call after the other, started again, and must then succeed. The index is written by the thread
+that does everything else, so that the calls come in one order and the n-th is the same in every run.
 """
 
 import sys
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Final
 
-from tests.unit.store.commit_and_die import commit
+from mirror.digest import git_sha1_of, sha256_of
+from mirror.index import catalog
+from mirror.index.writer import Work, Writer
+from mirror.names import Entries
+from mirror.store.sums import PIECE
+from mirror.upkeep.known import Known
+from mirror.upkeep.running import boot_id
+from tests.unit.index.samples import COMMIT, REPO, head, small
+from tests.unit.store.kit import Kit
+
+BIG: Final = bytes(range(256)) * (PIECE // 128) + b"end"
+SMALL: Final = b"small"
+GONE: Final = b"wanted least recently"
+
+
+class _Inline(Writer):
+    """Writes when it is told to, in the thread that tells it."""
+
+    def start(self) -> None:
+        """Nothing waits."""
+
+    def submit(self, work: Work) -> "Future[None]":
+        """Write at once."""
+        future: Future[None] = Future()
+        self._write([(work, future)])
+        return future
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def commit(data: Path) -> None:
+    """Bring the blobs in, whatever an earlier run left."""
+    sha1 = git_sha1_of(SMALL)
+    with Kit(data) as kit, Known(kit.layout, kit.store, print, boot=boot_id()) as known:
+        half = kit.partials.begin(sha256_of(BIG), len(BIG))
+        if not half.received:
+            half.append(BIG[:PIECE])
+        half.keep()
+        half.close()
+        rest = kit.partials.begin(sha256_of(BIG), len(BIG))
+        rest.append(BIG[rest.received :])
+        rest.finish()
+        others = [kit.finished(SMALL, sha1), kit.finished(GONE)]
+        blobs = kit.store.put([rest, *others])
+        for partial in (rest, *others):
+            partial.close()
+        known.journal.link([(sha1, sha256_of(SMALL))])
+        known.catalog.stored(
+            [(blob.digest, blob.size) for blob in blobs], [(sha1, sha256_of(SMALL))]
+        ).result()
+        known.catalog.record([Entries(REPO, COMMIT, (small("a.txt"),)), head()]).result()
+        known.records.save(known.catalog, REPO, COMMIT)
+        known.catalog.dropped([sha256_of(GONE)]).result()
+        kit.store.evict(sha256_of(GONE))
+
 
 if __name__ == "__main__":
+    setattr(catalog, "Writer", _Inline)  # noqa: B010 -- the name is an import there
     commit(Path(sys.argv[1]) / "data")

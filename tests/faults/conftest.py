@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -37,6 +38,11 @@ class Torture:
     most: int
     seconds: float
     chance: random.Random
+
+    @classmethod
+    def few(cls, rounds: int, seed: int) -> Self:
+        """So many rounds, for a test that is to be fast."""
+        return cls(seed, rounds, 1e9, random.Random(seed))
 
     def rounds(self) -> Iterator[int]:
         """The numbers of the rounds."""

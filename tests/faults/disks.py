@@ -6,8 +6,11 @@ if it must be, so that no other run finds a leftover. Where mounting is not perm
 """
 
 import ctypes
+import fcntl
+import functools
 import os
 import shutil
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -38,8 +41,12 @@ def _need(*programs: str) -> None:
         raise NotPermittedError(f"not installed: {', '.join(missing)}")
 
 
+@functools.cache
 def _hide_mounts() -> None:
-    """Mount for this process and its children only: whatever ends them ends their mounts with them."""
+    """Mount for this process and its children only: whatever ends them ends their mounts with them.
+
+    Once: a child that is already there would not see what is mounted after the next time.
+    """
     if ctypes.CDLL(None, use_errno=True).unshare(_NEW_MOUNTS) != 0:
         raise NotPermittedError("this process may not have mounts of its own")
     _run("mount", "--make-rprivate", "/")
@@ -71,10 +78,15 @@ def small_disk(folder: Path, size: int) -> Iterator[Path]:
         yield folder
 
 
+# Which file system is on the disk, and what a copy of it needs to be mounted beside it.
+_MAKE = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q")}
+_TWIN = {"ext4": "loop", "xfs": "loop,nouuid"}
+
+
 @contextmanager
-def ext4_on_xfs(folder: Path, size: int) -> Iterator["PowerCuts"]:
-    """An ext4 in an image on an XFS that can clone files, to take the power from."""
-    _need("mkfs.xfs", "mkfs.ext4", "cp")
+def on_xfs(folder: Path, size: int, kind: str) -> Iterator["PowerCuts"]:
+    """A disk with a file system of *kind* in an image on an XFS that can clone files, to cut its power."""
+    _need("mkfs.xfs", _MAKE[kind][0], "cp")
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         # Three images of the inner disk at most, and what XFS takes for itself.
@@ -82,29 +94,69 @@ def ext4_on_xfs(folder: Path, size: int) -> Iterator["PowerCuts"]:
         _run("mkfs.xfs", "-q", "-m", "reflink=1", str(outer))
         shelf = stack.enter_context(mounted(str(outer), folder / "outer", "-o", "loop"))
         inner = _image(shelf / "inner.img", size)
-        _run("mkfs.ext4", "-q", "-F", str(inner))
+        _run(*_MAKE[kind], str(inner))
         disk = stack.enter_context(mounted(str(inner), folder / "disk", "-o", "loop"))
-        yield PowerCuts(folder, inner, disk)
+        yield PowerCuts(folder, inner, disk, kind)
 
 
 class PowerCuts:
     """A disk, *disk*, in an *image*, and what is on it had the power gone away just now."""
 
-    def __init__(self, folder: Path, image: Path, disk: Path) -> None:
+    def __init__(self, folder: Path, image: Path, disk: Path, kind: str) -> None:
         self._folder = folder
         self._image = image
+        self._kind = kind
         self.disk = disk
 
     @contextmanager
     def after(self) -> Iterator[Path]:
-        """The disk as the next boot finds it: what was not written out is gone, the journal replayed."""
+        """The disk as the next boot finds it: what was not written out is gone, the journal replayed.
+
+        The clone is of one moment, for XFS holds off writers meanwhile. What the file system handed to
+        the device counts as written, in the order in which it came: a device that loses what it said was
+        flushed is not played here.
+        """
         copy = self._image.with_name("crash.img")
         _run("cp", "--reflink=always", str(self._image), str(copy))
         try:
-            with mounted(str(copy), self._folder / "after", "-o", "loop") as disk:
+            with mounted(str(copy), self._folder / "after", "-o", _TWIN[self._kind]) as disk:
                 yield disk
         finally:
             copy.unlink(missing_ok=True)
+
+
+@contextmanager
+def rotting_disk(folder: Path, size: int) -> Iterator["Rotting"]:
+    """An ext4 whose medium can be changed beneath it, while what is in memory stays."""
+    _need("mkfs.ext4")
+    folder.mkdir(parents=True, exist_ok=True)
+    image = _image(folder / "medium.img", size)
+    _run("mkfs.ext4", "-q", "-F", "-b", str(_BLOCK), str(image))
+    with mounted(str(image), folder / "disk", "-o", "loop") as disk, image.open("r+b") as medium:
+        yield Rotting(disk, medium.fileno())
+
+
+_BLOCK = 4096
+_FIBMAP = 1  # linux/fs.h: which block of the device holds a block of a file
+
+
+class Rotting:
+    """A *disk*, and the descriptor of its *medium*."""
+
+    def __init__(self, disk: Path, medium: int) -> None:
+        self.disk = disk
+        self._medium = medium
+
+    def flip(self, path: Path, offset: int, bit: int) -> None:
+        """Flip a bit of a file on the medium alone: neither memory nor the file's status knows."""
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            found = fcntl.ioctl(file, _FIBMAP, struct.pack("i", offset // _BLOCK))
+        (block,) = struct.unpack("i", found)
+        assert block > 0, f"byte {offset} of {path} is not on the medium"
+        where = block * _BLOCK + offset % _BLOCK
+        byte = os.pread(self._medium, 1, where)[0]
+        os.pwrite(self._medium, bytes([byte ^ 1 << bit]), where)
 
 
 @contextmanager
@@ -142,25 +194,28 @@ def rot(path: Path, offset: int, bit: int = 0) -> None:
     memory that would be a fault of the memory, which nothing here promises to find.
     """
     status = path.stat()
-    start = offset & ~4095
     path.chmod(0o600)
-    fd = os.open(path, os.O_RDWR)
-    try:
-        byte = os.pread(fd, 1, offset)[0]
-        os.pwrite(fd, bytes([byte ^ 1 << bit]), offset)
-        os.fsync(fd)
+    with path.open("r+b") as file:
+        byte = os.pread(file.fileno(), 1, offset)[0]
+        os.pwrite(file.fileno(), bytes([byte ^ 1 << bit]), offset)
+        os.fsync(file.fileno())
+    drop(path, offset)
+    path.chmod(0o444)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def drop(path: Path, offset: int) -> None:
+    """Have a file leave memory, at least the page that holds *offset*."""
+    start = offset & ~4095
+    with path.open("rb") as file:
+        fd = file.fileno()
         resident = choose(path.parent).resident
         for _ in range(200):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            if not resident(fd, start, min(start + 4096, status.st_size)):
-                break
+            if not resident(fd, start, min(start + 4096, path.stat().st_size)):
+                return
             time.sleep(0.005)
-        else:
-            raise NotPermittedError("this system does not drop pages from memory")
-    finally:
-        os.close(fd)
-    path.chmod(0o444)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    raise NotPermittedError("this system does not drop pages from memory")
 
 
 def _filters(items: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.audit import Descriptors, at_rest, damage, descriptors, traces
+from tests.faults.audit import Held, at_rest, damage, held, repair, traces, verified
 from tests.faults.clients import Download, download, together
 from tests.mirror.running import Running
 from tests.origin import Origin, Repo
@@ -30,14 +30,14 @@ class Site:
 
     origin: Origin
     mirror: Running
-    before: Descriptors = field(init=False)
+    before: Held = field(init=False)
 
     def __post_init__(self) -> None:
         self.note()
 
     def note(self) -> None:
         """Take the mirror's process as it is now for idle."""
-        self.before = descriptors(self.mirror)
+        self.before = held(self.mirror)
 
     def restart(
         self, settings: Mapping[str, str] | None = None, before: tuple[str, ...] = ()
@@ -65,12 +65,13 @@ class Site:
         return f"{self.mirror.url}/{name}/resolve/main/{path}"
 
     def get(self, name: str = "acme/model", path: str = "model.bin", **how: object) -> Download:
-        """One client's download."""
-        return download(self.url(name, path), **how)  # type: ignore[arg-type]
+        """One client's download; it sends a token, as clients do that have one, whatever they ask for."""
+        headers = {"Authorization": f"Bearer {ALICE}", **(how.pop("headers", {}))}  # type: ignore[dict-item]
+        return download(self.url(name, path), headers=headers, **how)  # type: ignore[arg-type]
 
     def eight(self, name: str = "acme/model") -> list[Download]:
         """Eight clients at once."""
-        return together(8, lambda: download(self.url(name)))
+        return together(8, lambda: self.get(name))
 
     def bodies(self) -> list[Seen]:
         """The CDN's GETs so far."""
@@ -99,6 +100,11 @@ class Site:
         """Keep the tracebacks that a test provoked out of the audit."""
         self.mirror.log.write_text(self.log().replace("Traceback", "Provoked"))
 
+    def mend(self) -> None:
+        """Stop the mirror and have ``modelmirror verify --repair`` mend what the test left damaged."""
+        self.mirror.stop()
+        repair(self.mirror.data)
+
     def audit(self) -> None:
         """The invariants that hold after every fault; the mirror runs or was stopped by the test."""
         wrong = []
@@ -106,6 +112,7 @@ class Site:
             wrong += at_rest(self.mirror, self.before)
             self.mirror.stop()
         wrong += damage(self.mirror.data)
+        wrong += verified(self.mirror.data)
         wrong += [f"{path.name} was left" for path in self.partials() if path.name[:4] == "new-"]
         files = [*self.mirror.data.rglob("*"), self.mirror.log]
         wrong += traces(files, (ALICE, BOB))

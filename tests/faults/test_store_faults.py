@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.clients import digest, download, together
+from tests.faults.clients import Download, digest, download, together
 from tests.faults.disks import NotPermittedError, rot, small_disk
 from tests.faults.site import MIB, Site, noise, wait_for, while_running
 from tests.faults.site import site as site_in
@@ -62,13 +63,82 @@ def test_f24_the_disk_fills_up_in_the_middle(tmp_path: Path) -> None:
         assert site.get().clean(content)
 
 
+@pytest.mark.parametrize(
+    ("when", "left"),
+    [
+        pytest.param("before", 8 * MIB, id="before"),
+        pytest.param(
+            "before",
+            0,
+            id="before-to-the-last-byte",
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="what was learned and cannot be written refuses its callers",
+            ),
+        ),
+        pytest.param("meanwhile", 0, id="meanwhile"),
+    ],
+)
+def test_f24_a_full_disk_is_served_beside(tmp_path: Path, when: str, left: int) -> None:
+    """Forty MiB for eight clients on a full disk of 64: all get them, older files are served all along.
+
+    The disk is full because of others, so that letting the older files go would not make enough room.
+    """
+    with on_a_disk_of(64 * MIB, tmp_path) as site:
+        content, older = noise(40 * MIB), {f"acme/m{n}": noise(4 * MIB, seed=n) for n in range(3)}
+        site.add(content)
+        for name, held in older.items():
+            site.add(held, name)
+            assert site.get(name).clean(held)
+        site.mirror.settle()
+        site.origin.clear_log()
+        site.origin.fault(
+            Fault(server="cdn", method="GET", action="drip", rate=20 * MIB, times=None)
+        )
+        hits: list[Download] = []
+        states: list[str] = []
+
+        def look_on() -> None:
+            if when == "meanwhile":
+                wait_for(lambda: any(seen.bytes_sent > MIB for seen in site.bodies()))
+            _fill_up(site.mirror.data.parent, left)
+            while not over.is_set():
+                hits.extend(site.get(name) for name in older)
+                states.append(site.mirror.ask("/health").json()["state"])
+
+        over = threading.Event()
+        with while_running(look_on):
+            if when == "before":
+                wait_for(lambda: len(hits) > 0)
+            try:
+                results = site.eight()
+            finally:
+                over.set()
+
+        assert [one.clean(content) for one in results] == [True] * 8
+        assert [one.sha256 for one in hits] == [digest(held) for held in older.values()] * (
+            len(hits) // 3
+        )
+        assert {one.status for one in hits} == {200}
+        assert states[-1] == "degraded"
+        (site.mirror.data.parent / "filler").unlink()
+        site.origin.clear_faults()
+        assert site.get().clean(content)
+        site.mirror.settle()
+        assert digest(content) in site.blobs()
+        # A minute after the last file that could not be stored, whatever is asked meanwhile.
+        wait_for(lambda: site.mirror.ask("/health").json()["state"] == "online", patience=75)
+
+
 def _take_the_room(site: Site) -> None:
     wait_for(lambda: any(seen.bytes_sent > MIB for seen in site.bodies()))
     _fill_up(site.mirror.data.parent)
 
 
-def _fill_up(disk: Path) -> None:
-    """Leave no byte free on a disk."""
+def _fill_up(disk: Path, left: int = 0) -> None:
+    """Leave so many bytes free on a disk."""
+    spared = disk / "spared"
+    spared.write_bytes(bytes(left))
     with (disk / "filler").open("wb", buffering=0) as filler:
         for size in (MIB, 4096, 1):
             try:
@@ -76,6 +146,7 @@ def _fill_up(disk: Path) -> None:
                     pass
             except OSError as error:
                 assert error.errno == errno.ENOSPC  # noqa: PT017  the end of the loop, not the test
+    spared.unlink()
 
 
 @pytest.mark.xfail(

@@ -5,10 +5,7 @@ or a program that is not there skips with the reason.
 """
 
 import itertools
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.audit import damage, sha256_of_file
+from tests.faults.audit import damage
 from tests.faults.clients import Download, digest, download, together
 from tests.faults.conftest import Torture
-from tests.faults.disks import NotPermittedError, ext4_on_xfs, failing_disk, rot, small_disk
+from tests.faults.disks import NotPermittedError, failing_disk, small_disk
 from tests.faults.site import MIB, Site, noise, wait_for, while_running
 from tests.faults.site import site as site_in
-from tests.house import checkout
 from tests.mirror.running import Running
 from tests.origin import Origin
 
@@ -69,172 +65,6 @@ def _wrong(results: list[Download], files: dict[str, bytes]) -> list[str]:
     return [
         one.sha256 for one in results if one.whole and one.status == 200 and one.sha256 not in right
     ]
-
-
-def test_f21_killed_at_any_time(tmp_path: Path, torture: Torture) -> None:
-    """SIGKILL under eight cold clients: the store verifies, a restart serves, and all is right."""
-    with Origin() as origin:
-        mirror = Running(tmp_path / "data", origin)
-        mirror.start()
-        known: dict[str, dict[str, bytes]] = {}
-        try:
-            for number in torture.rounds():
-                name = f"acme/round-{number}"
-                known[name] = files = _publish(origin, name, number)
-                delay = torture.chance.uniform(0, 0.4)
-                with _eight_meanwhile(mirror, name, files, 5) as results:
-                    time.sleep(delay)
-                    mirror.stop(signal.SIGKILL)
-                told = f"seed {torture.seed}, round {number}, killed after {delay:.3f} s"
-                assert damage(mirror.data) == [], told
-                assert _wrong(results, files) == [], told
-                mirror.start()
-                for path, content in files.items():
-                    assert _fetch(mirror, name, path).clean(content), f"{told}: {path}"
-                if number % 10 == 9:
-                    _old_ones_are_hits(mirror, origin, known, told)
-                    mirror.stop(signal.SIGKILL)
-                    shutil.rmtree(mirror.data)
-                    known.clear()
-                    mirror.start()
-        finally:
-            if mirror.process.poll() is None:
-                mirror.stop(signal.SIGKILL)
-
-
-def _old_ones_are_hits(
-    mirror: Running, origin: Origin, known: dict[str, dict[str, bytes]], told: str
-) -> None:
-    """Everything of earlier rounds is served with upstream gone."""
-    mirror.settle()
-    origin.stop()
-    for name, files in known.items():
-        for path, content in files.items():
-            assert _fetch(mirror, name, path).clean(content), f"{told}: {name}/{path}"
-    origin.start()
-
-
-def test_f22_the_power_goes(tmp_path: Path, torture: Torture) -> None:
-    """The disk as a power cut leaves it, at any time: every name has its bytes, and all is served."""
-    try:
-        _power_cuts(tmp_path, torture)
-    except NotPermittedError as error:
-        pytest.skip(str(error))
-
-
-def _power_cuts(folder: Path, torture: Torture) -> None:
-    with ext4_on_xfs(folder / "power", 192 * MIB) as power, Origin() as origin:
-        seen_blobs = 0
-        mirror = Running(power.disk / "data", origin)
-        mirror.start()
-        known: dict[str, dict[str, bytes]] = {}
-        served: dict[str, set[str]] = {}
-        try:
-            for number in torture.rounds():
-                if number % 6 == 0:
-                    mirror.stop(signal.SIGKILL)
-                    shutil.rmtree(power.disk / "data")
-                    known.clear()
-                    served.clear()
-                    mirror.start()
-                name = f"acme/power-{number}"
-                known[name] = files = _publish(origin, name, number)
-                delay = torture.chance.uniform(0, 0.4)
-                told = f"seed {torture.seed}, round {number}, after {delay:.3f} s"
-                with _eight_meanwhile(mirror, name, files, 20) as results:
-                    time.sleep(delay)
-                    with power.after() as disk:
-                        after = disk / "data"
-                        assert damage(after) == [], told
-                        blobs = (after / "v1" / "blobs").rglob("*")
-                        seen_blobs += sum(path.is_file() for path in blobs)
-                        if number % 6 == 5:
-                            _served_after(after, origin, served, known, told)
-                assert _wrong(results, files) == [], told
-                mirror.settle()
-                served[name] = set(files)
-        finally:
-            mirror.stop(signal.SIGKILL)
-        print(f"{seen_blobs} blobs found after power cuts, all intact")  # noqa: T201
-
-
-def _served_after(
-    data: Path,
-    origin: Origin,
-    served: dict[str, set[str]],
-    known: dict[str, dict[str, bytes]],
-    told: str,
-) -> None:
-    """A mirror on what is left of the disk has every file that was stored well before."""
-    with Running(data, origin) as later:
-        origin.clear_log()
-        for name, paths in served.items():
-            for path in paths:
-                got = _fetch(later, name, path)
-                assert got.clean(known[name][path]), f"{told}: {name}/{path}"
-        assert [seen.path for seen in origin.seen(server="cdn", method="GET")] == [], told
-
-
-def test_f23_killed_at_every_system_call(tmp_path: Path, torture: Torture) -> None:
-    """SIGKILL at each write, sync, rename, open and unlink of a commit leaves whole blobs or none."""
-    tracer = shutil.which("strace")
-    if tracer is None:
-        pytest.skip("strace is not installed")
-    calls = [
-        "fsync",
-        "rename",
-        "pwrite64",
-        "unlink",
-        "unlinkat",
-        "rmdir",
-        "mkdir",
-        "mkdirat",
-        "fchmod",
-        "write",
-        "openat",
-    ]
-    first = _calls_before(tracer, tmp_path / "whole", calls)
-    killed = 0
-    began = time.monotonic()
-    for call in calls:
-        for when in itertools.count(first[call] + 1):
-            assert time.monotonic() - began < 20 * torture.seconds, f"slow: {call} number {when}"
-            folder = tmp_path / f"{call}-{when}"
-            inject = ("-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}")
-            if _committing(folder, tracer, "-f", "-qq", "-o", "/dev/null", *inject) == 0:
-                break
-            killed += 1
-            told = f"{call} number {when}"
-            data = folder / "data"
-            if (data / "v1" / "quarantine").exists():
-                assert damage(data, names=False) == [], told
-            assert _committing(folder) == 0, told
-            assert damage(data, names=False) == [], told
-            shutil.rmtree(folder)
-    print(f"\nkilled at {killed} system calls of a commit")  # noqa: T201
-    assert killed > 30
-
-
-def _committing(folder: Path, *before: str) -> int:
-    """Bring two blobs into a store below *folder*; the exit code."""
-    command = (*before, sys.executable, "-m", "tests.faults.committing", str(folder))
-    done = subprocess.run(command, cwd=checkout.ROOT, capture_output=True, check=False, timeout=60)
-    if b"ptrace" in done.stderr:
-        pytest.skip("this system does not let strace trace")
-    return done.returncode
-
-
-def _calls_before(tracer: str, folder: Path, calls: list[str]) -> dict[str, int]:
-    """How often each of *calls* is made before the store is touched: while modules are imported."""
-    trace = folder.with_name("trace")
-    wanted = ("-e", f"trace={','.join(calls)}")
-    assert _committing(folder, tracer, "-qq", "-o", str(trace), *wanted) == 0
-    found = dict.fromkeys(calls, 0)
-    for line in trace.read_text().splitlines():
-        if str(folder) in line:
-            return found
-        found[line.partition("(")[0]] += 1
-    pytest.fail("the store was never touched")
 
 
 def test_f24_no_room_for_eight_clients(tmp_path: Path, torture: Torture) -> None:
@@ -319,22 +149,3 @@ def _slow_disk(site: Site) -> None:
     print(f"\n{len(took)} answers beside it, the 99th of 100 after {slowest * 1000:.1f} ms")  # noqa: T201
     assert slowest <= 0.05
     assert site.mirror.rss() <= 256 * MIB
-
-
-def test_f28_stored_bits_flip(tmp_path: Path, torture: Torture) -> None:
-    """Wherever a bit of a stored blob flips while the mirror is down, no wrong byte leaves."""
-    with site_in(tmp_path) as site:
-        content = noise(3 * MIB + 17)
-        site.add(content)
-        assert site.get().clean(content)
-        site.mirror.settle()
-        (name,) = site.blobs()
-        blob = site.mirror.data / "v1" / "blobs" / "sha256" / name[:2] / name
-        for number in torture.rounds():
-            told = f"seed {torture.seed}, round {number}"
-            place = torture.chance.randrange(len(content))
-            rot(blob, place, torture.chance.randrange(8))
-            assert site.get().harmless(content), f"{told}, byte {place}"
-            wait_for(lambda: site.get().clean(content))
-            site.mirror.settle()
-            assert sha256_of_file(blob) == name, told

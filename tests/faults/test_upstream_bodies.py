@@ -14,7 +14,9 @@ HTML = b"<html><body>Please log in to the network.</body></html>"
 
 
 def _resumed(site: Site, content: bytes) -> None:
-    """Two requests, the second for the rest alone, on a strong validator; next to nothing twice."""
+    """One request more, for the rest alone, on a strong validator; next to nothing twice."""
+    # The Hub is asked for its redirect again, for a signed URL expires.
+    assert len(site.origin.seen(method="GET", path="/resolve/")) <= 2
     first, second = site.bodies()
     begin = int(second.headers["range"].removeprefix("bytes=").rstrip("-"))
     assert "range" not in first.headers
@@ -35,10 +37,6 @@ def test_f01_upstream_closes_in_the_middle(site: Site) -> None:
     _resumed(site, CONTENT)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a fill is given up after three connections, even while each brings it further",
-)
 def test_f01_upstream_closes_three_times(site: Site) -> None:
     """Sixty-four clients get the whole file over three closed connections."""
     site.add(CONTENT)
@@ -237,10 +235,6 @@ def test_f10_the_file_is_replaced_in_the_middle(site: Site) -> None:
     assert site.get().clean(other)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="without a strong ETag the rest is asked by Range without If-Range",
-)
 def test_f11_upstream_has_no_strong_validator(site: Site) -> None:
     """Without a strong ETag nothing is resumed blindly: no range without If-Range, and no mix."""
     site.add(CONTENT)

@@ -55,6 +55,10 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
         (("--quota", "many"), "quota"),
         (("--public-url", "not a url"), "public_url"),
         (("--config", "/no/such/file.toml"), "/no/such/file.toml"),
+        (("--tls-cert", "/no/such/cert.pem"), "tls.key"),
+        (("--tls-key", "/no/such/key.pem"), "tls.cert"),
+        (("--tls-cert", "/no/such/cert.pem", "--tls-key", "/no/such/key.pem"), "/no/such/cert.pem"),
+        (("--upstream-ca", "/no/such/ca.pem"), "/no/such/ca.pem"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, flags: tuple[str, ...], names: str) -> None:

@@ -179,7 +179,6 @@ def test_refusals_are_worded(loop: str, caplog: pytest.LogCaptureFixture) -> Non
         (OfflineError("Not here.", hint="Go online."), 501, None),
         (UpstreamUnreachableError("Gone."), 502, "10"),
         (UpstreamBusyError("Busy.", retry_after=6.2), 503, "7"),
-        (StoreFullError("Full.", needed=1, free=0), 507, None),
     ]
 
     async def main() -> None:
@@ -195,6 +194,22 @@ def test_refusals_are_worded(loop: str, caplog: pytest.LogCaptureFixture) -> Non
                 assert (await get(url, "/it", method="HEAD")).status == status
 
     run(loop, main())
+
+
+def test_fault_of_the_disk_shows_its_kind(loop: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A full disk is a 507 that the log explains; the folder that is full is not told."""
+
+    async def main() -> Got:
+        keeper = ScriptedKeeper()
+        keeper.scripts["/it"] = StoreFullError("/srv/v1/partial is full.", needed=1, free=0)
+        async with door(keeper) as url:
+            return await get(url, "/it")
+
+    got = run(loop, main())
+    name = json.loads(got.body)["error"].rpartition(" ")[2].rstrip(".")
+    assert got.status == 507
+    assert b"/srv" not in got.body + str(got.headers).encode()
+    assert f"{name}: GET /it failed: /srv/v1/partial is full." in caplog.text
 
 
 def test_unforeseen_error_shows_only_its_id(loop: str, caplog: pytest.LogCaptureFixture) -> None:

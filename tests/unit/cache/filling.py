@@ -58,13 +58,17 @@ class World:
 
 @asynccontextmanager
 async def world(
-    folder: Path, *, strict: bool = False, quota: int | None = None
+    folder: Path,
+    *,
+    strict: bool = False,
+    quota: int | None = None,
+    upstream: Leaving | None = None,
 ) -> AsyncIterator[World]:
     """A data folder, its index and pools, put away at the end."""
     layout = Layout(folder / "data")
     layout.prepare()
     ledger = Ledger(quota, 0, 0, layout.free)
-    store, upstream, events = DiskStore(layout, ledger), Leaving(), list[Event]()
+    store, upstream, events = DiskStore(layout, ledger), upstream or Leaving(), list[Event]()
     catalog = Catalog.open(layout.index)
     catalog.finish()
     journal = Journal.open(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mirror.cache.filltries import FIRST_PAUSE, MAX_HELD, MAX_TRIES, Tries
+from mirror.cache.filltries import FIRST_PAUSE, MAX_HELD, MAX_RETRIES, Tries
 from mirror.errors import (
     MirrorError,
     TruncatedBodyError,
@@ -34,14 +34,15 @@ def steady() -> float:
     return 0.5
 
 
-def test_tries_are_three_in_all_with_growing_pauses() -> None:
-    """The third failure ends the fill; the pauses before double, within a half of jitter."""
+def test_tries_are_repeated_three_times_with_growing_pauses() -> None:
+    """The fourth failure ends the fill; the pauses before double, within a half of jitter."""
     tries = Tries(steady)
     assert tries.pause(CUT, begun=True) == FIRST_PAUSE
     assert tries.pause(REFUSED, begun=True) == 2 * FIRST_PAUSE
+    assert tries.pause(CUT, begun=True) == 4 * FIRST_PAUSE
     with pytest.raises(TruncatedBodyError):
         tries.pause(CUT, begun=True)
-    assert tries.failed == MAX_TRIES
+    assert tries.failed == MAX_RETRIES + 1
     pauses = {Tries().pause(CUT, begun=True) for _ in range(50)}
     assert len(pauses) > 1
     assert all(FIRST_PAUSE / 2 <= pause < FIRST_PAUSE * 1.5 for pause in pauses)
@@ -118,14 +119,35 @@ def test_fills_complete_eight_readers_over_a_broken_connection(tmp_path: Path) -
     asyncio.run(main())
 
 
-def test_fills_that_always_break_are_tried_three_times(tmp_path: Path) -> None:
-    """Each try brings bytes and dies: three in all for eight readers, all cut, the bytes kept."""
+def test_fills_survive_three_breaks(tmp_path: Path) -> None:
+    """Three connections in a row die, each after some bytes: the fourth brings the rest to all."""
 
     async def main() -> None:
         async with world(tmp_path) as here:
             dying = [
                 Scripted(200, CONTENT, ETAG, cut=cut, ranges=True)
-                for cut in (40_000, 80_000, 120_000, 160_000)
+                for cut in (40_000, 80_000, 120_000)
+            ]
+            scripted(here.upstream, *dying, Scripted(200, CONTENT, ETAG, ranges=True))
+            wanted = blob(CONTENT)
+            await here.fills.begin(wanted, None)
+            feeds = [await here.fills.follow(wanted, None) for _ in range(8)]
+            assert await asyncio.gather(*map(read, feeds)) == [CONTENT] * 8
+            assert [asked.range for asked in here.upstream.asked] == [
+                "", "bytes=40000-", "bytes=80000-", "bytes=120000-",
+            ]  # fmt: skip
+
+    asyncio.run(main())
+
+
+def test_fills_that_always_break_are_tried_four_times(tmp_path: Path) -> None:
+    """Each try brings bytes and dies: four in all for eight readers, all cut, the bytes kept."""
+
+    async def main() -> None:
+        async with world(tmp_path) as here:
+            dying = [
+                Scripted(200, CONTENT, ETAG, cut=cut, ranges=True)
+                for cut in (40_000, 80_000, 120_000, 160_000, 190_000)
             ]
             scripted(here.upstream, *dying)
             wanted = blob(CONTENT)
@@ -137,12 +159,13 @@ def test_fills_that_always_break_are_tried_three_times(tmp_path: Path) -> None:
                 "",
                 "bytes=40000-",
                 "bytes=80000-",
+                "bytes=120000-",
             ]
             await here.fills.settle()
             scripted(here.upstream, Scripted(200, CONTENT, ETAG, ranges=True))
             await here.fills.begin(wanted, None)
             assert await read(await here.fills.follow(wanted, None)) == CONTENT
-            assert here.upstream.asked[-1].range == "bytes=120000-"
+            assert here.upstream.asked[-1].range == "bytes=160000-"
 
     asyncio.run(main())
 
@@ -190,6 +213,51 @@ def test_fills_go_on_without_ranges_where_nothing_changed(tmp_path: Path) -> Non
             feeds = [await here.fills.follow(wanted, None) for _ in range(3)]
             assert await asyncio.gather(*map(read, feeds)) == [CONTENT] * 3
             assert [asked.range for asked in here.upstream.asked] == ["", f"bytes={half}-", ""]
+
+    asyncio.run(main())
+
+
+WEAK = (("ETag", 'W/"weak"'),)
+
+
+@pytest.mark.parametrize("headers", [WEAK, ()], ids=["weak", "none"])
+def test_fills_begin_again_where_nothing_strong_names_the_version(
+    tmp_path: Path, headers: tuple[tuple[str, str], ...]
+) -> None:
+    """No rest is asked for then: all of it comes again, and whoever has read the same bytes reads on."""
+
+    async def main() -> None:
+        async with world(tmp_path) as here:
+            half = len(CONTENT) // 2
+            cut = Scripted(200, CONTENT, headers, cut=half, ranges=True)
+            scripted(here.upstream, cut, cut, Scripted(200, CONTENT, headers, ranges=True))
+            wanted = blob(CONTENT)
+            await here.fills.begin(wanted, None)
+            feeds = [await here.fills.follow(wanted, None) for _ in range(3)]
+            assert await asyncio.gather(*map(read, feeds)) == [CONTENT] * 3
+            assert [asked.range for asked in here.upstream.asked] == ["", "", ""]
+
+    asyncio.run(main())
+
+
+def test_fills_kept_without_a_strong_validator_begin_again(tmp_path: Path) -> None:
+    """What an earlier fill left of a file with a weak ETag is compared, not added to."""
+
+    async def main() -> None:
+        async with world(tmp_path) as here:
+            half = len(CONTENT) // 2
+            here.upstream.answers["/file"] = Scripted(200, CONTENT, WEAK, cut=half, ranges=True)
+            here.upstream.refuse_after = 1
+            wanted = blob(CONTENT)
+            await here.fills.begin(wanted, None)
+            with pytest.raises(UpstreamUnreachableError):
+                await read(await here.fills.follow(wanted, None))
+            await here.fills.settle()
+            here.upstream.refuse_after = None
+            here.upstream.healed = Scripted(200, CONTENT, WEAK, ranges=True)
+            await here.fills.begin(wanted, None)
+            assert await read(await here.fills.follow(wanted, None)) == CONTENT
+            assert [asked.range for asked in here.upstream.asked] == ["", ""]
 
     asyncio.run(main())
 

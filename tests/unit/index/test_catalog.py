@@ -178,6 +178,20 @@ def test_writer_future_that_is_cancelled_is_written_all_the_same(catalog: Catalo
     assert catalog.ref(REPO, "main") is not None
 
 
+def test_writer_lives_on_when_memory_runs_out(catalog: Catalog) -> None:
+    """SQLite tells it as a `MemoryError`; whoever waits is told, and the next is written."""
+
+    def commits_without_memory(connection: sqlite3.Connection) -> None:
+        connection.execute("COMMIT")
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        catalog._writer.submit(commits_without_memory).result(timeout=10)
+    catalog.record([Ref(REPO, "main", COMMIT, NOON)]).result(timeout=10)
+
+    assert catalog.ref(REPO, "main") is not None
+
+
 def test_reader_never_sees_half_of_a_record(catalog: Catalog) -> None:
     """A complete snapshot and its entries appear together, while another thread keeps looking."""
     torn: list[int] = []

@@ -80,12 +80,41 @@ def test_known_is_rebuilt_after_a_power_cut(layout: Layout) -> None:
     _forget_snapshot(layout)
     RunMark(layout, BOOT).begin()
 
-    with _opened(layout, BOOT) as known:
-        assert known.catalog.snapshot(REPO, COMMIT) is None  # only killed: nothing can be missing
-    RunMark(layout, BOOT).begin()
     with _opened(layout, LATER_BOOT) as known:
+        # What it still has is kept: nobody else knows the order of use.
+        assert not known.catalog.fresh
         assert known.catalog.snapshot(REPO, COMMIT) == head()
         assert known.catalog.entry(REPO, COMMIT, "model.bin") == large("model.bin")
+
+
+def test_known_is_made_anew_when_a_kill_lost_what_it_cannot_lose(layout: Layout) -> None:
+    """A catalog that lacks what had been committed before a kill is not believed, but rebuilt."""
+    with _opened(layout, BOOT) as known:
+        known.catalog.record([Entries(REPO, COMMIT, (large("model.bin"),)), head()]).result()
+        known.records.save(known.catalog, REPO, COMMIT)
+    _forget_snapshot(layout)
+    RunMark(layout, BOOT).begin()
+
+    with _opened(layout, BOOT) as known:
+        assert known.catalog.snapshot(REPO, COMMIT) == head()
+        assert known.catalog.entry(REPO, COMMIT, "model.bin") == large("model.bin")
+
+
+def test_known_is_not_rebuilt_after_a_kill_that_lost_nothing(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill, be it at the start or under way, costs a look at the blobs and no more."""
+    with _opened(layout, BOOT) as known:
+        known.catalog.record([head()]).result()
+        for file in layout.root.glob("index.sqlite3*"):
+            (layout.data / file.name).write_bytes(file.read_bytes())
+    for file in layout.data.glob("index.sqlite3*"):
+        file.replace(layout.root / file.name)
+    monkeypatch.delattr(known_module, "rebuild")
+    for _ in range(2):
+        RunMark(layout, BOOT).begin()
+        with _opened(layout, BOOT) as known:
+            assert known.catalog.snapshot(REPO, COMMIT) == head()
 
 
 def test_known_is_not_rebuilt_after_a_clean_end(

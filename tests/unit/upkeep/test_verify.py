@@ -2,6 +2,7 @@
 
 import os
 import random
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirror.digest import SHA256, Digest
+from mirror.index.catalog import Catalog
+from mirror.index.lines import encode
+from mirror.names import Ref, Repo
 from mirror.store.blobs import Blob
+from mirror.upkeep.agreement import Agreement
 from mirror.upkeep.findings import Finding, Report
 from mirror.upkeep.subset import Subset
 from mirror.upkeep.verify import Options, Verification
@@ -133,3 +138,17 @@ def test_subset_of_no_form_is_refused(text: str) -> None:
     """What is no subset is refused with the forms that are."""
     with pytest.raises(ValueError, match="5%"):
         Subset.parse(text)
+
+
+def test_verify_does_not_take_a_clock_that_was_set_back_for_damage(tmp_path: Path) -> None:
+    """A branch seen again at its commit is known, whatever the clock said; an older commit is not."""
+    repo, commit, other = Repo("huggingface", "models/acme/tiny"), "a" * 40, "b" * 40
+    catalog = Catalog.open(tmp_path / "index.sqlite3")
+    try:
+        seen = encode(Ref(repo, "main", commit, 1000.0))
+        for known, told in ((commit, 0), (other, 1)):
+            catalog.record([Ref(repo, "main", known, 10.0)]).result()
+            with closing(Agreement(tmp_path / "index.sqlite3")) as agreement:
+                assert len(list(agreement.line(seen))) == told
+    finally:
+        catalog.close()

@@ -16,6 +16,7 @@ from mirror.upstream.addresses import Addresses, Lookup, system_lookup
 from mirror.upstream.client import Client
 from mirror.upstream.contract import Timeouts, TransferHead
 from mirror.upstream.policy import Policy
+from mirror.upstream.proxies import Proxies
 from mirror.upstream.stopping import StopToken
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
@@ -43,10 +44,14 @@ class Upstream:
         timeouts: Timeouts | None = None,
         authorities: Path | None = None,
         lookup: Lookup = system_lookup,
+        proxies: Proxies | None = None,
     ) -> None:
         clock = SystemClock()
+        proxies = proxies or Proxies()
         self.policy = Policy({HUB: bases}, hosts, redirect_hosts)
-        self.addresses = Addresses(self.policy.named, clock, lookup=lookup)
+        self.addresses = Addresses(
+            lambda host: self.policy.named(host) or proxies.named(host), clock, lookup=lookup
+        )
         trust = tls_context(authorities)
         self.events: list[Event] = []
         self.client = Client(
@@ -56,9 +61,15 @@ class Upstream:
             clock=clock,
             observe=self.events.append,
             timeouts=timeouts,
+            proxies=proxies,
         )
         self.transfers = Transfers(
-            self.policy, self.addresses, trust=trust, clock=clock, timeouts=timeouts
+            self.policy,
+            self.addresses,
+            trust=trust,
+            clock=clock,
+            timeouts=timeouts,
+            proxies=proxies,
         )
 
     async def ask(

@@ -11,12 +11,12 @@ from mirror import errors
 from mirror.clock import FixedClock
 from mirror.digest import sha256_of
 from mirror.events import Alarm, Asked, FillEnded, FillStarted, Served
-from mirror.telemetry import Telemetry
-from mirror.web.accesslog import BATCH, AccessLog, escape
+from mirror.telemetry import MAX_HOSTS, Telemetry
+from mirror.web.accesslog import BATCH, AccessLog
 from mirror.web.conditional import Verdict, judge, range_applies
 from mirror.web.heads import Heads
 from mirror.web.home import MAX_REPOS, render
-from mirror.web.refusals import header_text, refuse
+from mirror.web.refusals import fault, foreseen, header_text, refuse
 from mirror.web.trace import Trace
 
 
@@ -86,11 +86,6 @@ DIGEST = sha256_of(b"")
         (errors.TruncatedBodyError("x", expected=2, got=1), 502, ("Retry-After", "1")),
         (errors.ForbiddenTargetError("x"), 502, None),
         (errors.OfflineError("x"), 501, None),
-        (errors.DigestMismatchError("x", expected=DIGEST, got=DIGEST), 502, ("Retry-After", "10")),
-        (errors.StoreFullError("x", needed=1, free=0), 507, None),
-        (errors.StoreCorruptError("x"), 503, ("Retry-After", "5")),
-        (errors.StoreUnusableError("x"), 500, None),
-        (errors.ConfigError("x"), 500, None),
     ],
 )
 def test_each_error_has_its_status(
@@ -106,6 +101,35 @@ def test_each_error_has_its_status(
     (body,) = answer.body
     assert isinstance(body, bytes)
     assert json.loads(body) == {"error": "x"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retry"),
+    [
+        (errors.DigestMismatchError("/x", expected=DIGEST, got=DIGEST), 502, "10"),
+        (errors.StoreFullError("/x", needed=1, free=0), 507, None),
+        (errors.StoreCorruptError("/x"), 503, "5"),
+        (errors.StoreUnusableError("/x", hint="/x"), 500, None),
+        (errors.StoreError("/x"), 500, None),
+        (errors.ConfigError("/x"), 500, None),
+        (errors.MirrorError("/x"), 500, None),
+        (OSError(5, "Input/output error", "/x"), 500, None),
+        (KeyError("/x"), 500, None),
+    ],
+)
+def test_faults_of_ours_show_their_name_alone(
+    error: Exception, status: int, retry: str | None
+) -> None:
+    """What may tell of folders stays here: the answer has the kind's sentence and the log's name for it."""
+    assert not foreseen(error)
+    answer = fault(error, "5eed5eed5eed")
+    headers = dict(answer.headers)
+    (body,) = answer.body
+    assert isinstance(body, bytes)
+    assert (answer.status, headers.get("Retry-After")) == (status, retry)
+    assert "/x" not in f"{headers}{body!r}"
+    assert json.loads(body)["error"].endswith(" Its log tells why under 5eed5eed5eed.")
+    assert headers["X-Error-Message"] == json.loads(body)["error"]
 
 
 def test_header_text_is_one_short_line() -> None:
@@ -153,10 +177,29 @@ def test_log_is_written_in_batches() -> None:
     asyncio.run(main())
 
 
-def test_escape_forges_nothing() -> None:
-    """Every character that is no printable ASCII is spelled out, and length is bounded."""
-    assert escape("a b\n\x1b\udcffé", 99) == "a\\u0020b\\u000a\\u001b\\udcff\\u00e9"
-    assert escape("abc", 2) == "ab..."
+@pytest.mark.parametrize("as_json", [False, True])
+def test_log_holds_no_secret_and_no_second_line(as_json: bool) -> None:  # noqa: FBT001
+    """A client's own path and address cannot put a token, a line or a terminal's command into the log."""
+    written: list[str] = []
+
+    async def main() -> None:
+        log = AccessLog(written.append, FixedClock(), asyncio.get_running_loop(), as_json=as_json)
+        path = "/a\n1970 GET /forged\x1b[2J/hf_CanaryCanaryCanary/" + "x" * 1000
+        trace = Trace("G\nT", keep=True, path=path, query=True, client="1\n2", status=404)
+        trace.cut = 'https://u:pw@h/x?Signature=canary "\n'
+        log.note(trace, 0.1)
+        log.flush()
+
+    asyncio.run(main())
+    (line,) = written
+    assert line.count("\n") == 1
+    assert line.isascii() or "…" in line
+    for hidden in ("Canary", "canary", "pw@", "\x1b", "x" * 600):
+        assert hidden not in line
+    if as_json:
+        row = json.loads(line)
+        assert (row["event"], row["status"], row["query"]) == ("request", 404, True)
+        assert row["path"].startswith("/a\\u000a1970")
 
 
 EVIL = "<img src=x onerror=alert(1)>\"'&</code></pre><script>"
@@ -197,6 +240,17 @@ def test_home_page_stands_any_report() -> None:
     assert "Nothing yet" in render({}, "http://m.test").decode()
 
 
+def test_telemetry_has_no_more_series_than_hosts_are_known() -> None:
+    """Whatever names upstream leads through, the metrics stay within their bound (200 KiB)."""
+    telemetry = Telemetry()
+    for number in range(10_000):
+        telemetry(Asked("huggingface", f"a{number}.hf.co", 200, 0.1))
+    text = telemetry.render()
+    assert b'host="other"' in text
+    assert text.count(b"modelmirror_upstream_requests_total{") == MAX_HOSTS + 1
+    assert len(text) < 200 << 10
+
+
 def test_telemetry_counts_every_event() -> None:
     """Each kind of event moves its series, labels are closed, and two instances share nothing."""
     telemetry, other = Telemetry(), Telemetry()
@@ -207,6 +261,7 @@ def test_telemetry_counts_every_event() -> None:
     telemetry(FillStarted("huggingface", 7))
     telemetry(FillEnded("huggingface", "stored", 7, 1.5))
     telemetry(Alarm("mismatch", "A blob is not what it says."))
+    telemetry.gauge("tasks", "Tasks.", lambda: 3)
     text = telemetry.render().decode()
     for line in (
         'modelmirror_requests_total{found="hit",hub="huggingface",status="2xx"} 2.0',
@@ -220,6 +275,7 @@ def test_telemetry_counts_every_event() -> None:
         'modelmirror_fill_seconds_count{hub="huggingface"} 1.0',
         'modelmirror_received_bytes_total{hub="huggingface"} 7.0',
         'modelmirror_alarms_total{kind="mismatch"} 1.0',
+        "modelmirror_tasks 3.0",
     ):
         assert f"\n{line}\n" in text, line
     assert "_count" not in other.render().decode()
