@@ -37,13 +37,15 @@ class UpstreamRequest:
     """A request the mirror makes, built from scratch and never copied from a client.
 
     *target* is a path (``/api/…``, with its query) on the hub's own upstreams, or an absolute URL on an
-    allow-listed host. The credential is not part of it: the cache decides whose goes along.
+    allow-listed host; *others* are targets that have the same bytes, asked in order where the ones before
+    fail or refuse. The credential is not part of it: the cache decides whose goes along.
     """
 
     method: str
     target: str
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,9 @@ class Derived:
 
     *name* is what it is known by (a source: what it is made of, and how); *transform* names what makes it
     of *blob*; without a blob it is what *source* sends, to its end. *hub* and *repo* are as in `BlobRef`.
+
+    What is sent is held against *expected* and *checks*, where something is published of it, and against
+    what came first; not with *regenerated*: then upstream makes it anew, of the same content, as it likes.
     """
 
     name: Digest
@@ -105,6 +110,9 @@ class Derived:
     repo: str
     blob: BlobRef | None = None
     transform: str = ""
+    expected: Digest | None = None
+    checks: tuple[Check, ...] = ()
+    regenerated: bool = False
 
 
 Segment: TypeAlias = bytes | Span

@@ -212,7 +212,8 @@ class Need:
     *key* is what two callers with the same credential class share. *limit* bounds the response body in
     bytes. With *pages*, absorbing a response may lead on to the next page; the cache then waits at most
     2 s or 5 pages and lets the rest go on behind. With *as_caller* the caller's own credential goes
-    along even for a public repo (the answer is about the caller).
+    along even for a public repo (the answer is about the caller). With *optional* the question can do
+    without: where upstream gives no usable answer in time, the hub absorbs a 503 of its own.
     """
 
     key: str
@@ -220,4 +221,5 @@ class Need:
     limit: int = 32 << 20
     pages: bool = False
     as_caller: bool = False
+    optional: bool = False
     context: Mapping[str, str] = field(default_factory=dict)

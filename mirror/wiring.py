@@ -163,7 +163,6 @@ class Mirror:
         evictor = Evictor(
             store, partials, index.catalog, lambda: pinned(index.journal, index.catalog), observe
         )
-
         grants = Grants(index.journal)
 
         # The way out.
@@ -207,6 +206,7 @@ class Mirror:
             partials=partials,
             transforms=registry.transforms(),
             disk=disk,
+            observe=observe,
         )
         stack.push_async_callback(making.close)
         bodies = Bodies(
@@ -286,10 +286,10 @@ async def _way_out(
     stack: AsyncExitStack, settings: Settings, clock: Clock, observe: Observer
 ) -> tuple[Client, Transfers]:
     """The two clients that ask upstream, and nothing else does."""
+    hosts = registry.elsewhere(settings.upstream_hosts, settings.huggingface_upstreams)
     policy = Policy(
-        {"huggingface": settings.huggingface_upstreams}
-        | registry.upstreams(settings.upstream_hosts),
-        settings.upstream_hosts,
+        {"huggingface": settings.huggingface_upstreams} | registry.upstreams(hosts),
+        hosts,
         settings.upstream_redirect_hosts,
         registry.known_hosts(),
     )

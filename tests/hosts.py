@@ -19,7 +19,7 @@ class Thing:
     """What lies at one address.
 
     With *to* it redirects there. *chunked* bodies come without a length; *methods* are those it is
-    served for; *cut* breaks the connection after that many bytes, *times* of the first requests for it.
+    served for; *cut* breaks the connection after that many bytes of a chunked body.
     """
 
     body: bytes = b""
@@ -27,6 +27,7 @@ class Thing:
     headers: Mapping[str, str] = field(default_factory=dict)
     to: str = ""
     chunked: bool = False
+    cut: int | None = None
     methods: tuple[str, ...] = ("GET", "HEAD")
     etag: bool = True
 
@@ -152,6 +153,10 @@ class Hosts:
             return
         for at in range(0, len(thing.body), 1 << 16):
             chunk = thing.body[at : at + (1 << 16)]
+            if thing.cut is not None and at >= thing.cut:
+                handler.close_connection = True
+                handler.connection.shutdown(socket.SHUT_RDWR)
+                return
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
         handler.wfile.write(b"0\r\n\r\n")
 

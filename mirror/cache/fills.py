@@ -177,8 +177,8 @@ class Fills:
         return stored
 
     def made(self, name: Digest) -> Blob | None:
-        """What *name* (a source) is known to be, if that is here."""
-        sha256 = self._catalog.sha256_of(name)
+        """What *name* (a source, a digest) is known to be, if that is here."""
+        sha256 = self.name_of(name)
         return None if sha256 is None else self._store.find(sha256)
 
     async def keep(self, name: Digest, made: Partial) -> Blob:

@@ -178,8 +178,10 @@ class PullThrough:
         try:
             await asyncio.shield(task)
         except UpstreamRefusedError as error:
-            # Granted is who may read what is here, also where the hub would refuse them.
-            if at_hand and self._closed_to(error) and self._by_grant(question, stale):
+            # Granted is who may read what is here, also where the hub would refuse them. A host that no
+            # credential is sent to means its own rate limit, or a signature that it got wrong.
+            closed = at_hand and self._closed_to(error)
+            if closed and (question.anonymous or self._by_grant(question, stale)):
                 return stale, "stale"
             raise
         except UpstreamUnavailableError as error:

@@ -2,18 +2,16 @@
 
 A hub here says of each address what it is (`Route`); everything else is the same for all of them, and here.
 The head of a file is asked for once and kept; of what moves it is asked for again when its lifetime is over,
-and the version it tells of becomes a file of its own. No credential ever goes to such a host.
+and the version it tells of becomes a file of its own. A document beside the file may tell its digest. No
+credential ever goes to such a host.
 """
 
-import base64
-import binascii
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Final, TypeAlias
-from urllib.parse import unquote
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+from urllib.parse import unquote, urlsplit
 
-from mirror.digest import MD5, Check, Digest, sha256_of, source_of
+from mirror.digest import sha256_of, source_of
 from mirror.errors import (
     MethodRefusedError,
     MirrorError,
@@ -22,121 +20,37 @@ from mirror.errors import (
     UpstreamUnreachableError,
 )
 from mirror.hubs.base import Facts
-from mirror.hubs.plain import content_head, refuse
+from mirror.hubs.heads import published, size_of, version_of
+from mirror.hubs.places import (
+    Aside,
+    Family,
+    HostedDocument,
+    HostedFile,
+    Kind,
+    Place,
+    Route,
+    Told,
+)
+from mirror.hubs.plain import content_head, header_text, refuse, staleness
 from mirror.messages import Answer, BlobRef, Derived, RequestHead, Response, Span, UpstreamRequest
-from mirror.names import Artifact, Document, Fact, Need, Question, Reply
+from mirror.names import Fact, Need, Question, Reply
 
 # A head that says what a file is for good.
 FOR_EVER: Final = 100 * 365 * 86400.0
 # The largest document that is kept whole: NLTK's index is 300 KB, a page of branches 60 KB.
 DOCUMENT_LIMIT: Final = 16 << 20
+# How long, in seconds, a document that says nothing of a file, or cannot be had, is not asked for again.
+NO_WORD: Final = 3600.0
 # A host that ignores Range sends this much of a file before its head is given up.
 _PROBE_LIMIT: Final = 1 << 20
 
 _GENERIC: Final = "/-/host/"
 _KEPT: Final = (
-    "content-length", "content-range", "content-type", "content-md5", "etag", "last-modified",
-    "x-goog-hash", "x-goog-stored-content-encoding",
+    "content-disposition", "content-length", "content-range", "content-type", "content-md5", "etag",
+    "last-modified", "link", "x-goog-hash", "x-goog-stored-content-encoding",
 )  # fmt: skip
 # What a host answers that serves GET and not HEAD: a signed URL is good for one method alone.
 _NO_HEAD: Final = frozenset({400, 403, 405, 501})
-
-
-class Kind(StrEnum):
-    """What may become of the content of an address."""
-
-    PROVEN = "proven"
-    """Its digest is published: it is that, or nothing."""
-    PINNED = "pinned"
-    """It has a version in its name and no digest: the first download is believed."""
-    MOVING = "moving"
-    """It changes: each version is recorded, and looked for again when its lifetime is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """An address below a host: *path* still percent-encoded, beginning with ``/``; *query* raw."""
-
-    host: str
-    path: str
-    query: str = ""
-
-    @property
-    def target(self) -> str:
-        """Path and query."""
-        return f"{self.path}?{self.query}" if self.query else self.path
-
-    @property
-    def url(self) -> str:
-        """The address as clients know it."""
-        return f"https://{self.host}{self.target}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """What a hub says of one address.
-
-    *target* is what upstream is asked for: a path on the hub's own upstreams, or an absolute URL on an
-    allow-listed host. *digest* (where it is proven) and *checks* are what is published of the content. A
-    *document* is small and kept whole. *probe* is the method that a head is asked for with: ``GET`` for
-    what redirects to addresses that are signed for it. *transform* names what is made of the content
-    before it is served.
-    """
-
-    target: str
-    kind: Kind
-    digest: Digest | None = None
-    checks: tuple[Check, ...] = ()
-    document: bool = False
-    probe: str = "HEAD"
-    transform: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostedFile(Artifact):
-    """A file at *place*, which is what *route* says."""
-
-    place: Place
-    route: Route
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostedDocument(Document):
-    """A small document at *place*, which is what *route* says."""
-
-    place: Place
-    route: Route
-
-
-Router: TypeAlias = Callable[[Place], Route]
-"""Says what a place is; raises `QuestionError` for what the hub does not serve."""
-
-ShortForm: TypeAlias = Callable[[str, str], Place]
-"""Reads what follows a short form's prefix, and the query, as a place."""
-
-
-def _all(_place: Place) -> bool:
-    """Every place of the hosts."""
-    return True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """One hub.
-
-    *name* stands in settings and counters. Of the *hosts* that it answers for, the first *upstreams* many
-    are asked, in that order. *router* says what each place is.
-
-    *takes* tells which places of shared hosts are its own. *short* are the forms that people can type, by
-    what they begin with.
-    """
-
-    name: str
-    hosts: tuple[str, ...]
-    router: Router
-    upstreams: int = 1
-    takes: Callable[[Place], bool] = _all
-    short: Mapping[str, ShortForm] = field(default_factory=dict)
 
 
 class Hosted:
@@ -175,15 +89,13 @@ class Hosted:
         """Name the document, or the head of the file, while it is not known."""
         match question:
             case HostedDocument(route=route):
-                return self._lacking(route, "GET", facts)
+                return self._lacking(route, _asking(route), facts)
             case HostedFile(route=route):
                 missing = self._lacking(route, route.probe, facts)
-                if missing or route.probe == "GET":
-                    return missing
-                known = facts.reply(_key("HEAD", route))
+                known = facts.reply(self._key("HEAD", route)) if route.probe == "HEAD" else None
                 if known is not None and known.response.status in _NO_HEAD:
-                    return self._lacking(replace(route, probe="GET"), "GET", facts)
-                return []
+                    missing = self._lacking(replace(route, probe="GET"), "GET", facts)
+                return missing or self._lacking_aside(route, facts)
             case _:
                 raise TypeError(f"{self.name} asks no {type(question).__name__}")
 
@@ -191,36 +103,31 @@ class Hosted:
         self, question: Question, need: Need, response: Response, now: float
     ) -> Sequence[Fact]:
         """Keep a document whole, and of a file its head."""
-        del question
-        status = response.status
-        asked = need.request.method
-        if status >= 400 and not (asked == "HEAD" and status in _NO_HEAD):
-            raise UpstreamRefusedError(
-                f"{need.context['host']} answered {status} to {need.context['file']}.",
-                status=status,
-                headers={},
-            )
-        if status not in (200, 206) and status < 400:
+        status, what = response.status, need.context["what"]
+        lifetime = float(need.context["lifetime"])
+        if what == "aside" and isinstance(question, HostedFile):
+            if status != 200 and not need.optional:
+                raise _refused(need.context["host"], need.context["file"], status)
+            if question.route.kind is not Kind.MOVING:
+                told = _read(question.route, response) if status == 200 else None
+                lifetime = NO_WORD if told is None else FOR_EVER
+        elif what == "presence" and status == 404:
+            pass  # That is the answer.
+        elif status >= 400 and not (need.request.method == "HEAD" and status in _NO_HEAD):
+            raise _refused(need.context["host"], need.context["file"], status)
+        elif status not in (200, 206) and status < 400:
             raise UpstreamUnreachableError(f"{need.context['host']} answered {status}.")
-        whole = need.context["what"] == "document"
+        whole = status == 200 and what in ("document", "aside")
         headers = {name: response.headers[name] for name in _KEPT if name in response.headers}
         # Where it was found is not kept: the address may be signed.
         kept = Response(status, headers, response.body if whole else b"", response.base, "")
-        return [Reply(need.key, kept, now, lifetime=float(need.context["lifetime"]), lasting=True)]
+        return [Reply(need.key, kept, now, lifetime=lifetime, lasting=True)]
 
     def answer(self, question: Question, facts: Facts, base_url: str) -> Answer:
         """Answer with the document, or with the file that its head tells of."""
-        del base_url
         match question:
             case HostedDocument(place=place, route=route):
-                reply = _known(facts.reply(_key("GET", route)))
-                return Answer(
-                    200,
-                    content_head(_file(place), reply.response.headers.get("content-type", "")),
-                    (reply.response.body,) if reply.response.body else (),
-                    etag=sha256_of(reply.response.body).hex,
-                    ranges=True,
-                )
+                return self._document(place, route, facts, base_url)
             case HostedFile(place=place, route=route):
                 return self.file(place, route, facts)
             case _:
@@ -230,55 +137,118 @@ class Hosted:
         """Word an error for clients that know statuses and people who read bodies."""
         return refuse(error)
 
-    # ── files ──────────────────────────────────────────────────────────────────────────────────
+    # ── documents and files ────────────────────────────────────────────────────────────────────
+
+    def _document(self, place: Place, route: Route, facts: Facts, base_url: str) -> Answer:
+        reply = _known(facts.reply(self._key(_asking(route), route)))
+        headers, body = reply.response.headers, reply.response.body
+        if reply.response.status == 404:
+            return self.refuse(_refused(place.host, place.path, 404))
+        head = content_head(_file(place), headers.get("content-type", ""))
+        head = (*head, *_staleness(route, reply, facts))
+        if "link" in headers:
+            links = headers["link"].replace("<https://", f"<{base_url}{_GENERIC}")
+            head = (*head, ("Link", header_text(links)))
+        return Answer(200, head, (body,) if body else (), etag=sha256_of(body).hex, ranges=True)
 
     def file(self, place: Place, route: Route, facts: Facts) -> Answer:
         """The file at *place* by its head, which is known."""
-        probed = route if route.probe == "GET" else replace(route, probe="GET")
-        reply = facts.reply(_key("HEAD", route)) if route.probe == "HEAD" else None
-        if reply is None or reply.response.status in _NO_HEAD:
-            reply = facts.reply(_key("GET", probed))
-        known = _known(reply)
-        headers = known.response.headers
-        source = UpstreamRequest("GET", route.target)
-        version = _version(known) if route.kind is Kind.MOVING else ""
-        name = source_of(place.url, version) if version else source_of(place.url)
-        digest = route.digest or name
+        known = self._head(route, facts)
+        headers, size = known.response.headers, size_of(known.response)
         head = content_head(_file(place), headers.get("content-type", ""))
         if "last-modified" in headers:
             head = (*head, ("Last-Modified", headers["last-modified"]))
-        size = _size(known.response)
-        account = place.host
-        if size is None:
-            return Answer(200, head, ranges=True, derived=Derived(name, source, self.name, account))
-        checks = (*route.checks, *_published(headers))
-        blob = BlobRef(digest, size, source, self.name, account, checks)
+        head = (*head, *_staleness(route, known, facts))
+        told = self._told(route, facts, size)
+        if told.sources:
+            size = told.size
+        else:
+            told = replace(
+                told, sources=(route.target,), checks=(*told.checks, *published(headers))
+            )
+        first, *others = told.sources
+        source = UpstreamRequest("GET", first, others=tuple(others))
+        url = self._url(route)
+        version = (version_of(known),) if route.kind is Kind.MOVING else ()
+        digest, checks = told.digest or route.digest, (*route.checks, *told.checks)
+        wanted = Derived(
+            source_of(url, *version), source, self.name, place.host,
+            expected=digest, checks=checks, regenerated=route.collect,
+        )  # fmt: skip
+        if size is None or route.collect:
+            return Answer(200, head, ranges=True, derived=wanted)
+        blob = BlobRef(digest or wanted.name, size, source, self.name, place.host, checks)
         if route.transform:
-            made = source_of(place.url, version, route.transform)
-            derived = Derived(made, source, self.name, account, blob, route.transform)
-            return Answer(200, head, ranges=True, derived=derived)
+            made = source_of(url, *version, route.transform)
+            wanted = Derived(made, source, self.name, place.host, blob, route.transform)
+            return Answer(200, head, ranges=True, derived=wanted)
         body = (Span(blob, 0, size),) if size else ()
-        return Answer(200, head, body, etag=digest.hex, ranges=True)
+        return Answer(200, head, body, etag=blob.digest.hex, ranges=True)
+
+    def _head(self, route: Route, facts: Facts) -> Reply:
+        reply = facts.reply(self._key("HEAD", route)) if route.probe == "HEAD" else None
+        if reply is None or reply.response.status in _NO_HEAD:
+            reply = facts.reply(self._key("GET", replace(route, probe="GET")))
+        return _known(reply)
+
+    def _told(self, route: Route, facts: Facts, size: int | None) -> Told:
+        """What is told of the file, which has *size* by its own head."""
+        aside = route.aside
+        reply = None
+        if aside is not None and _short_enough(aside, size):
+            reply = facts.reply(_aside_key(aside))
+        told = _read(route, reply.response) if reply is not None else None
+        if told is None:
+            return Told()
+        # A size that is not the head's: one of the two was seen before the file changed, one after.
+        return told if told.sources or told.size in (None, size) else Told()
 
     # ── asking ─────────────────────────────────────────────────────────────────────────────────
 
     def _lacking(self, route: Route, method: str, facts: Facts) -> list[Need]:
-        key = _key(method, route)
+        key = self._key(method, route)
         if facts.reply(key) is not None:
             return []
-        moving = route.kind is Kind.MOVING
         probing = method == "GET" and not route.document
         headers = (("Range", "bytes=0-0"),) if probing else ()
-        context = {
-            "what": "document" if route.document else "head",
-            "lifetime": repr(self._ref_lifetime if moving else FOR_EVER),
-            "host": self._family.hosts[0],
-            "file": route.target.partition("?")[0],
-        }
+        what = "head" if not route.document else "document" if method == "GET" else "presence"
         limit = DOCUMENT_LIMIT if route.document else _PROBE_LIMIT
-        return [
-            Need(key, UpstreamRequest(method, route.target, headers), limit=limit, context=context)
-        ]
+        request = UpstreamRequest(method, route.target, headers)
+        return [Need(key, request, limit=limit, context=self._context(route, route.target, what))]
+
+    def _lacking_aside(self, route: Route, facts: Facts) -> list[Need]:
+        """The document beside a file whose head is known."""
+        aside = route.aside
+        if aside is None or facts.reply(_aside_key(aside)) is not None:
+            return []
+        if facts.offline and not aside.needed:
+            return []  # Without it the file may still be here, under the name of its source.
+        if not _short_enough(aside, size_of(self._head(route, facts).response)):
+            return []
+        request = UpstreamRequest("GET", aside.target)
+        context = self._context(route, aside.target, "aside")
+        optional = not aside.needed
+        key = _aside_key(aside)
+        return [Need(key, request, limit=DOCUMENT_LIMIT, optional=optional, context=context)]
+
+    def _context(self, route: Route, target: str, what: str) -> dict[str, str]:
+        parts = urlsplit(target)
+        return {
+            "what": what,
+            "lifetime": repr(self._ref_lifetime if route.kind is Kind.MOVING else FOR_EVER),
+            "host": parts.hostname or self._family.hosts[0],
+            "file": parts.path,
+        }
+
+    def _key(self, method: str, route: Route) -> str:
+        """What an answer is kept under: every family has files at the same paths as others."""
+        what = "PROBE" if method == "GET" and not route.document else method
+        return f"{what} {self._url(route)}"
+
+    def _url(self, route: Route) -> str:
+        """Where the content is, whichever of the family's upstreams it comes from."""
+        target = route.target
+        return target if "://" in target else f"https://{self._family.hosts[0]}{target}"
 
     def _place(self, head: RequestHead) -> Place | None:
         path = head.path
@@ -293,9 +263,36 @@ class Hosted:
         return None
 
 
-def _key(method: str, route: Route) -> str:
-    what = "PROBE" if method == "GET" and not route.document else method
-    return f"{what} {route.target}"
+def _asking(route: Route) -> str:
+    """The method that a document is asked for with."""
+    return "HEAD" if route.presence else "GET"
+
+
+def _aside_key(aside: Aside) -> str:
+    return f"ASIDE {aside.target}"
+
+
+def _short_enough(aside: Aside, size: int | None) -> bool:
+    return aside.below is None or (size is not None and size < aside.below)
+
+
+def _read(route: Route, response: Response) -> Told | None:
+    """What the document beside a file says of it."""
+    if route.aside is None or response.status != 200:
+        return None
+    return route.aside.read(response.body)
+
+
+def _refused(host: str, path: str, status: int) -> UpstreamRefusedError:
+    said = f"{host} answered {status} to {path}."
+    return UpstreamRefusedError(said, status=status, headers={})
+
+
+def _staleness(route: Route, reply: Reply, facts: Facts) -> tuple[tuple[str, str], ...]:
+    """How old what moves is, where upstream cannot say whether it is so still."""
+    if route.kind is not Kind.MOVING or not facts.offline:
+        return ()
+    return staleness(facts.now - reply.seen_at)
 
 
 def _known(reply: Reply | None) -> Reply:
@@ -310,37 +307,3 @@ def _known(reply: Reply | None) -> Reply:
 def _file(place: Place) -> str:
     """The name of the file, as people read it."""
     return unquote(place.path.rstrip("/").rpartition("/")[2], errors="replace")
-
-
-def _size(response: Response) -> int | None:
-    """The length of the whole file in bytes; `None` where the host does not say."""
-    if response.status == 206:
-        total = response.headers.get("content-range", "").rpartition("/")[2]
-    else:
-        total = response.headers.get("content-length", "")
-    return int(total) if total.isascii() and total.isdigit() else None
-
-
-def _version(reply: Reply) -> str:
-    """What tells this version of a moving file from others."""
-    headers = reply.response.headers
-    told = headers.get("etag") or headers.get("last-modified")
-    return told or f"seen {reply.seen_at}"
-
-
-def _published(headers: Mapping[str, str]) -> tuple[Check, ...]:
-    """The MD5 that storage services tell of what they store (RFC 1864; Google's ``x-goog-hash``)."""
-    if headers.get("x-goog-stored-content-encoding", "identity") != "identity":
-        return ()  # It is of the bytes before they were unpacked.
-    told = [headers.get("content-md5", "")]
-    told += [
-        part.strip().removeprefix("md5=")
-        for part in headers.get("x-goog-hash", "").split(",")
-        if part.strip().startswith("md5=")
-    ]
-    for text in filter(None, told):
-        try:
-            return (Check(MD5, base64.b64decode(text, validate=True).hex()),)
-        except (binascii.Error, ValueError):
-            continue
-    return ()

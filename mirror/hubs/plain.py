@@ -44,6 +44,20 @@ def content_head(name: str, content_type: str) -> tuple[tuple[str, str], ...]:
     return (("Content-Type", kind), ("Content-Disposition", disposition), *_SAFE)
 
 
+def header_text(text: str) -> str:
+    """*text* as it may stand in a header."""
+    return re.sub(r"[^\x20-\x7e]+", "?", text)
+
+
+def staleness(age: float) -> tuple[tuple[str, str], ...]:
+    """Tell that an answer is shown as it was *age* seconds ago: ``Age`` (RFC 9111 §5.1), and a sentence."""
+    seconds = max(0, int(age))
+    said = (
+        f"modelmirror; upstream cannot be asked now: this is as it was {seconds // 60} minutes ago"
+    )
+    return (("X-HF-Warning", said), ("Age", str(seconds)))
+
+
 def refuse(error: errors.MirrorError) -> Answer:
     """Word *error*: its status, and its sentence as JSON and as ``X-Error-Message``."""
     headers: tuple[tuple[str, str], ...] = ()
@@ -59,13 +73,12 @@ def refuse(error: errors.MirrorError) -> Answer:
         case _:
             status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     sentence = str(error)
-    line = re.sub(r"[^\x20-\x7e]+", "?", sentence)[:_LONGEST]
     return Answer(
         status,
         (
             ("Content-Type", "application/json"),
             ("Cache-Control", "no-store"),
-            ("X-Error-Message", line),
+            ("X-Error-Message", header_text(sentence)[:_LONGEST]),
             *headers,
             *_SAFE,
         ),

@@ -1,15 +1,24 @@
 """Which hubs exist: one line each, in the order in which they are asked."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Final
 
-from mirror.hubs import whisper
+from mirror.hubs import github, hosts, torch, whisper
 from mirror.hubs.base import Hub
-from mirror.hubs.hosted import Family, Hosted
+from mirror.hubs.hosted import Hosted
 from mirror.hubs.huggingface import HuggingFace
+from mirror.hubs.places import Family
 from mirror.hubs.repack import with_folders
 
-FAMILIES: Final[tuple[Family, ...]] = (*whisper.FAMILIES,)
+_HUB: Final = "huggingface.co"
+
+# GitHub takes what nobody before it took on its hosts.
+FAMILIES: Final[tuple[Family, ...]] = (
+    *whisper.FAMILIES,
+    *torch.FAMILIES,
+    *hosts.FAMILIES,
+    *github.FAMILIES,
+)
 
 
 def hubs(*, secret: bytes, tree_limit: int, ref_lifetime: float) -> tuple[Hub, ...]:
@@ -37,9 +46,16 @@ def upstreams(hosts: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     }
 
 
+def elsewhere(hosts: Mapping[str, str], hub: Sequence[str]) -> dict[str, str]:
+    """Which hosts are asked where: the operator's *hosts*, and the Hub's at the first upstream of *hub*."""
+    return {_HUB: hub[0], **hosts} if hub and hub[0] != f"https://{_HUB}" else dict(hosts)
+
+
 def known_hosts() -> tuple[str, ...]:
     """Every host that a hub may lead to."""
-    return tuple(dict.fromkeys(host for family in FAMILIES for host in family.hosts))
+    return tuple(
+        dict.fromkeys(host for family in FAMILIES for host in (*family.hosts, *family.sources))
+    )
 
 
 def transforms() -> Mapping[str, Callable[[BinaryIO], Iterator[bytes] | None]]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from mirror.digest import SHA256, Digest
 from mirror.errors import MalformedQuestionError
-from mirror.hubs.hosted import Family, Kind, Place, Route
+from mirror.hubs.places import Family, Kind, Place, Route
 
 _CDN: Final = "openaipublic.azureedge.net"
 # The same storage under its own name, for the day on which the CDN in front of it is switched off.

@@ -148,7 +148,7 @@ class Client:
     ) -> Response:
         """Return upstream's whole answer; see `mirror.upstream.contract.Asker`."""
         trouble: UpstreamUnavailableError | None = None
-        for step in self._policy.steps(hub, request.target):
+        for step in self._policy.steps(hub, request.target, *request.others):
             try:
                 response, last = await self._walk(
                     hub, step, request, credential, follow=follow_redirects
@@ -179,7 +179,7 @@ class Client:
         self, hub: str, request: UpstreamRequest, credential: Credential | None
     ) -> tuple[aiohttp.ClientResponse, Step]:
         trouble: UpstreamUnavailableError | None = None
-        for step in self._policy.steps(hub, request.target):
+        for step in self._policy.steps(hub, request.target, *request.others):
             try:
                 return await self._walk(hub, step, request, credential, follow=True)
             except UpstreamBusyError:

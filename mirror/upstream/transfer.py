@@ -20,6 +20,7 @@ from mirror.errors import (
     ForbiddenTargetError,
     TruncatedBodyError,
     UpstreamBusyError,
+    UpstreamRefusedError,
     UpstreamUnavailableError,
 )
 from mirror.messages import UpstreamRequest
@@ -150,7 +151,7 @@ class Transfers:
     ) -> _Found:
         """Ask the hub's upstreams in order until one has the wanted bytes."""
         key = (hub, request.target, credential)
-        trouble: UpstreamUnavailableError | None = None
+        trouble: UpstreamUnavailableError | UpstreamRefusedError | None = None
         known = self._route(key) if wanted.ranged else None
         if known is not None:
             step, hub_headers = known
@@ -160,11 +161,15 @@ class Transfers:
                 raise
             except UpstreamUnavailableError:
                 self._forget(key)  # A signed URL that expired, for one: the hub knows the new one.
-        for step in self._policy.steps(hub, request.target):
+        for step in self._policy.steps(hub, request.target, *request.others):
             try:
                 found = self._walk(step, request, credential, wanted, stop)
-            except (UpstreamBusyError, RestartNeededError):
+            except RestartNeededError:
                 raise
+            except (UpstreamBusyError, UpstreamRefusedError) as error:
+                if not request.others:
+                    raise
+                trouble = error
             except UpstreamUnavailableError as error:
                 trouble = error
             else:

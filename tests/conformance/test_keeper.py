@@ -96,6 +96,7 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
                 partials=partials,
                 transforms={},
                 disk=disk,
+                observe=lambda _: None,
             ),
             unwell=unwell,
             offline=False,
