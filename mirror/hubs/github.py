@@ -9,7 +9,7 @@ never served in its place.
 import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -100,7 +100,7 @@ def _nothing(place: Place) -> Route:
 
 def _asset(url: str, repo: str, tag: str, file: str) -> Route:
     release = f"https://{_API}/repos/{repo}/releases/tags/{tag}"
-    aside = Aside(target=release, read=partial(_digest, unquote(file)))
+    aside = Aside(target=release, file=unquote(file), read=_digest)
     return Route(target=url, kind=Kind.PINNED, aside=aside)
 
 
@@ -132,7 +132,8 @@ def _content(repo: str, path: str) -> Route:
     at = f"/{repo}/{path}"
     aside = Aside(
         target=f"https://{_RAW}{at}",
-        read=partial(_pointed_at, at),
+        file=at,
+        read=_pointed_at,
         below=_POINTER_LIMIT,
         needed=True,
     )

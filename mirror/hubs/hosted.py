@@ -280,7 +280,7 @@ def _read(route: Route, response: Response) -> Told | None:
     """What the document beside a file says of it."""
     if route.aside is None or response.status != 200:
         return None
-    return route.aside.read(response.body)
+    return route.aside.read(route.aside.file, response.body)
 
 
 def _refused(host: str, path: str, status: int) -> UpstreamRefusedError:

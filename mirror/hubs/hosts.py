@@ -39,7 +39,7 @@ def _nltk(place: Place) -> Route:
     target = f"https://{_RAW}{place.path}"
     if target == _INDEX:
         return Route(target=target, kind=Kind.MOVING, document=True)
-    aside = Aside(target=_INDEX, read=partial(_package, target))
+    aside = Aside(target=_INDEX, file=target, read=_package)
     return Route(target=target, kind=Kind.MOVING, aside=aside)
 
 

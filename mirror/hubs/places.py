@@ -62,13 +62,15 @@ class Told:
 class Aside:
     """A document that may tell more of a file than its own head does.
 
-    *target* is where it is; *read* makes of its body what it says of the file, `None` where it says nothing.
+    *target* is where it is; *read* makes of *file* (what the file is called in it) and its body what it says
+    of the file, `None` where it says nothing.
     It is asked for only if the file is shorter than *below* bytes, where that is set. With *needed* nothing
     is served without it; else the file is served without what it says where it cannot be had.
     """
 
     target: str
-    read: Callable[[bytes], Told | None]
+    file: str
+    read: Callable[[str, bytes], Told | None]
     below: int | None = None
     needed: bool = False
 

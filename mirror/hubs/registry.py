@@ -1,19 +1,35 @@
 """Which hubs exist: one line each, in the order in which they are asked."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import BinaryIO, Final
 
 from mirror.hubs import github, hosts, torch, whisper
 from mirror.hubs.base import Hub
 from mirror.hubs.hosted import Hosted
 from mirror.hubs.huggingface import HuggingFace
-from mirror.hubs.places import Family
+from mirror.hubs.places import Family, Place
 from mirror.hubs.repack import with_folders
 
 _HUB: Final = "huggingface.co"
 
-# GitHub takes what nobody before it took on its hosts.
-FAMILIES: Final[tuple[Family, ...]] = (
+
+def _apart(*families: Family) -> tuple[Family, ...]:
+    """Each of *families*, without the places of those before it."""
+
+    def takes(number: int, place: Place) -> bool:
+        return families[number].takes(place) and not any(
+            place.host in family.hosts and family.takes(place) for family in families[:number]
+        )
+
+    return tuple(
+        replace(family, takes=partial(takes, number)) for number, family in enumerate(families)
+    )
+
+
+# GitHub's come last: on its hosts lie the files of other families.
+FAMILIES: Final[tuple[Family, ...]] = _apart(
     *whisper.FAMILIES,
     *torch.FAMILIES,
     *hosts.FAMILIES,

@@ -1,0 +1,63 @@
+"""Sample requests of the hubs of hosted files, and an upstream that has a file everywhere."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from mirror.messages import Response, UpstreamRequest
+from tests.doubles.scripted_facts import ScriptedUpstream
+
+COMMIT: Final = "c" * 40
+_HASH: Final = "d" * 64
+_HUBS: Final = {
+    "tiktoken": ("openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken",),
+    "whisper": (
+        f"openaipublic.azureedge.net/main/whisper/models/{_HASH}/base.pt",
+        f"openaipublic.blob.core.windows.net/main/whisper/models/{_HASH}/base.pt",
+    ),
+    "torch": ("download.pytorch.org/models/resnet18-f37072fd.pth",),
+    "nltk": (
+        "raw.githubusercontent.com/nltk/nltk_data/gh-pages/index.xml",
+        "raw.githubusercontent.com/nltk/nltk_data/gh-pages/packages/tokenizers/punkt_tab.zip",
+    ),
+    "keras": ("storage.googleapis.com/tensorflow/keras-applications/resnet/resnet50.h5",),
+    "vision_transformers": ("storage.googleapis.com/vit_models/augreg/Ti_16.npz",),
+    "beit": ("conversationhub.blob.core.windows.net/beit-share-public/beit/beit_base.pth",),
+    "fbaipublicfiles": ("dl.fbaipublicfiles.com/deit/deit_tiny_patch16_224-a1311bcf.pth",),
+    "github": (
+        "github.com/ultralytics/assets/releases/download/v8.4.0/yolo11n.pt",
+        "github.com/ultralytics/assets/releases/latest/download/yolo11n.pt",
+        "github.com/opencv/opencv_zoo/raw/main/models/yunet/yunet.onnx",
+        "raw.githubusercontent.com/o/r/main/hubconf.py",
+        f"raw.githubusercontent.com/o/r/{COMMIT}/hubconf.py",
+        "media.githubusercontent.com/media/o/r/main/model.onnx",
+        f"github.com/o/r/zipball/{COMMIT}",
+        "github.com/o/r/zipball/main",
+        "github.com/o/r/archive/refs/heads/main.zip",
+        "github.com/o/r/tree/main/",
+        "codeload.github.com/o/r/legacy.zip/main",
+        "api.github.com/repos/o/r/branches",
+        "api.github.com/repos/o/r/releases/tags/v1",
+    ),
+}
+SAMPLES: Final = {
+    hub: tuple(("GET", f"/-/host/{place}", "", b"") for place in places)
+    for hub, places in _HUBS.items()
+}
+
+
+@dataclass
+class _Everywhere(ScriptedUpstream):
+    """Has 2000 bytes at every address."""
+
+    def ask(self, request: UpstreamRequest) -> Response:
+        """Answer 200, with the bytes or without."""
+        self.asked.append(request)
+        content = b"\0" * 2000
+        headers = {"content-length": "2000", "etag": '"e"', "content-type": "text/plain"}
+        body = content if request.method == "GET" else b""
+        return Response(200, headers, body, self.base, self.base + "/x")
+
+
+def upstream() -> ScriptedUpstream:
+    """A new one."""
+    return _Everywhere()
