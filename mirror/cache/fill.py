@@ -33,7 +33,7 @@ from mirror.messages import BlobRef
 from mirror.store.extents import Extents
 from mirror.store.partial import Partial
 from mirror.store.partials import Partials
-from mirror.upstream.failures import StoppedError
+from mirror.upstream.failures import OtherSizeError, StoppedError
 
 # How long a fill that was only for parts of its blob waits for the next reader of it, in seconds.
 LINGER: Final = 5.0
@@ -325,6 +325,10 @@ class Fill:
                     partial.keep()
             else:
                 partial.abandon()
+        if isinstance(error, OtherSizeError) and self.blob.digest.proves:
+            self._means.observe(
+                Alarm("size-mismatch", f"{self.blob.repo}: {error.message} Nothing was published.")
+            )
         if isinstance(error, DigestMismatchError):
             self._means.observe(
                 Alarm(

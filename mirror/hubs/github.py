@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from mirror.digest import SHA256, Digest
 from mirror.errors import MalformedQuestionError
@@ -169,8 +169,7 @@ def _archive(place: Place, ref: str) -> Route:
 def _page(place: Place) -> Route:
     if not _PAGES.match(place.path) or not _QUERY.match(place.query):
         _nothing(place)
-    target = f"https://{_API}{quote(place.target, safe='/?&=%:@+,;~')}"
-    return Route(target=target, kind=Kind.MOVING, document=True)
+    return Route(target=f"https://{_API}{place.target}", kind=Kind.MOVING, document=True)
 
 
 FAMILIES: Final = (

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
 
 from mirror.digest import MD5, Check
 from mirror.messages import Response
@@ -30,11 +29,13 @@ def version_of(reply: Reply) -> str:
     return next(filter(None, told), f"seen {reply.seen_at}")
 
 
-def published(headers: Mapping[str, str]) -> tuple[Check, ...]:
+def published(response: Response) -> tuple[Check, ...]:
     """The MD5 that storage services tell of what they store (RFC 1864; Google's ``x-goog-hash``)."""
+    headers = response.headers
     if headers.get("x-goog-stored-content-encoding", "identity") != "identity":
         return ()  # It is of the bytes before they were unpacked.
-    told = [headers.get("content-md5", "")]
+    # Of what is sent (RFC 1864), where a part was asked for.
+    told = [headers.get("content-md5", "") if response.status == 200 else ""]
     told += [
         part.strip().removeprefix("md5=")
         for part in headers.get("x-goog-hash", "").split(",")

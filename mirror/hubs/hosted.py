@@ -113,7 +113,9 @@ class Hosted:
                 lifetime = NO_WORD if told is None else FOR_EVER
         elif what == "presence" and status == 404:
             pass  # That is the answer.
-        elif status >= 400 and not (need.request.method == "HEAD" and status in _NO_HEAD):
+        elif status >= 400 and not (
+            what == "head" and need.request.method == "HEAD" and status in _NO_HEAD
+        ):
             raise _refused(need.context["host"], need.context["file"], status)
         elif status not in (200, 206) and status < 400:
             raise UpstreamUnreachableError(f"{need.context['host']} answered {status}.")
@@ -164,7 +166,7 @@ class Hosted:
             size = told.size
         else:
             told = replace(
-                told, sources=(route.target,), checks=(*told.checks, *published(headers))
+                told, sources=(route.target,), checks=(*told.checks, *published(known.response))
             )
         first, *others = told.sources
         source = UpstreamRequest("GET", first, others=tuple(others))

@@ -306,6 +306,9 @@ def test_what_torch_hub_asks_is_answered_with_github_gone(hosts: Hosts, curious:
         asked()
         assert "age" in curious.ask(at(SITE, "/o/r/tree/main/")).headers
         assert curious.ask(at(API, "/repos/o/r/tags?per_page=100&page=1")).status == 501
+    for status in (403, 405, 429):
+        hosts.put(SITE, "/o/new/tree/main/", Thing(b"", status))
+        assert curious.ask(at(SITE, "/o/new/tree/main/")).status >= 400, status
     for status in (403, 429, 502):
         hosts.put(API, "/repos/o/r/branches?per_page=100&page=1", Thing(b"{}", status))
         got = curious.ask(at(API, "/repos/o/r/branches?per_page=100&page=1"))

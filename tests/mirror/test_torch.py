@@ -131,6 +131,23 @@ def test_what_came_first_without_a_length_must_come_again(
     assert mirror.ask(f"/-/torch{path}").body == MODEL
 
 
+def test_a_file_of_another_length_than_it_had_is_told(
+    hosts: Hosts, mirror: Running, tmp_path: Path
+) -> None:
+    """Whoever replaces a file rarely keeps its length: it is refused, and raises the alarm as well."""
+    path = "/models/replaced.pt"
+    hosts.put(PYTORCH, path, MODEL)
+    assert mirror.ask(f"/-/torch{path}").body == MODEL
+    mirror.settle()
+    digest = hashlib.sha256(MODEL).hexdigest()
+    assert mirror.stop() == 0
+    (tmp_path / "data" / "v1" / "blobs" / "sha256" / digest[:2] / digest).unlink()
+    mirror.start()
+    hosts.put(PYTORCH, path, MODEL + b"more")
+    assert mirror.ask(f"/-/torch{path}").status == 502
+    assert "size-mismatch" in mirror.log.read_text()
+
+
 def test_a_body_that_breaks_off_is_no_body(hosts: Hosts, mirror: Running) -> None:
     """Nothing of it is kept, and the next request gets all of it."""
     path = "/models/broken.pt"
