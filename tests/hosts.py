@@ -19,7 +19,8 @@ class Thing:
     """What lies at one address.
 
     With *to* it redirects there. *chunked* bodies come without a length; *methods* are those it is
-    served for; *cut* breaks the connection after that many bytes of a chunked body.
+    served for; *cut* breaks the connection after that many bytes of a chunked body; its second chunk waits
+    for *gate*.
     """
 
     body: bytes = b""
@@ -28,6 +29,7 @@ class Thing:
     to: str = ""
     chunked: bool = False
     cut: int | None = None
+    gate: threading.Event | None = None
     methods: tuple[str, ...] = ("GET", "HEAD")
     etag: bool = True
 
@@ -125,7 +127,8 @@ class Hosts:
         if thing.to:
             self._send(handler, 302, {"Location": thing.to}, b"")
         elif thing.chunked:
-            self._send_chunked(handler, thing)
+            with contextlib.suppress(ConnectionError):  # The mirror may have had enough.
+                self._send_chunked(handler, thing)
         else:
             self._send_file(handler, thing, headers)
 
@@ -153,6 +156,8 @@ class Hosts:
             return
         for at in range(0, len(thing.body), 1 << 16):
             chunk = thing.body[at : at + (1 << 16)]
+            if at and thing.gate is not None:
+                thing.gate.wait(30)
             if thing.cut is not None and at >= thing.cut:
                 handler.close_connection = True
                 handler.connection.shutdown(socket.SHUT_RDWR)
