@@ -91,11 +91,10 @@ class Hosted:
             case HostedDocument(route=route):
                 return self._lacking(route, _asking(route), facts)
             case HostedFile(route=route):
-                missing = self._lacking(route, route.probe, facts)
-                known = facts.reply(self._key("HEAD", route)) if route.probe == "HEAD" else None
-                if known is not None and known.response.status in _NO_HEAD:
-                    missing = self._lacking(replace(route, probe="GET"), "GET", facts)
-                return missing or self._lacking_aside(route, facts)
+                if self._head(route, facts) is not None:
+                    return self._lacking_aside(route, facts)
+                refused = facts.reply(_no(self._key("HEAD", route))) is not None
+                return self._lacking(route, "GET" if refused else route.probe, facts)
             case _:
                 raise TypeError(f"{self.name} asks no {type(question).__name__}")
 
@@ -103,7 +102,7 @@ class Hosted:
         self, question: Question, need: Need, response: Response, now: float
     ) -> Sequence[Fact]:
         """Keep a document whole, and of a file its head."""
-        status, what = response.status, need.context["what"]
+        status, what, key = response.status, need.context["what"], need.key
         lifetime = float(need.context["lifetime"])
         if what == "aside" and isinstance(question, HostedFile):
             if status != 200 and not need.optional:
@@ -113,9 +112,9 @@ class Hosted:
                 lifetime = NO_WORD if told is None else FOR_EVER
         elif what == "presence" and status == 404:
             pass  # That is the answer.
-        elif status >= 400 and not (
-            what == "head" and need.request.method == "HEAD" and status in _NO_HEAD
-        ):
+        elif what == "head" and need.request.method == "HEAD" and status in _NO_HEAD:
+            key = _no(key)  # What was known before is good as long as nothing newer is.
+        elif status >= 400:
             raise _refused(need.context["host"], need.context["file"], status)
         elif status not in (200, 206) and status < 400:
             raise UpstreamUnreachableError(f"{need.context['host']} answered {status}.")
@@ -123,7 +122,7 @@ class Hosted:
         headers = {name: response.headers[name] for name in _KEPT if name in response.headers}
         # Where it was found is not kept: the address may be signed.
         kept = Response(status, headers, response.body if whole else b"", response.base, "")
-        return [Reply(need.key, kept, now, lifetime=lifetime, lasting=True)]
+        return [Reply(key, kept, now, lifetime=lifetime, lasting=True)]
 
     def answer(self, question: Question, facts: Facts, base_url: str) -> Answer:
         """Answer with the document, or with the file that its head tells of."""
@@ -155,7 +154,7 @@ class Hosted:
 
     def file(self, place: Place, route: Route, facts: Facts) -> Answer:
         """The file at *place* by its head, which is known."""
-        known = self._head(route, facts)
+        known = _known(self._head(route, facts))
         headers, size = known.response.headers, size_of(known.response)
         head = content_head(_file(place), headers.get("content-type", ""))
         if "last-modified" in headers:
@@ -187,11 +186,10 @@ class Hosted:
         body = (Span(blob, 0, size),) if size else ()
         return Answer(200, head, body, etag=blob.digest.hex, ranges=True)
 
-    def _head(self, route: Route, facts: Facts) -> Reply:
-        reply = facts.reply(self._key("HEAD", route)) if route.probe == "HEAD" else None
-        if reply is None or reply.response.status in _NO_HEAD:
-            reply = facts.reply(self._key("GET", replace(route, probe="GET")))
-        return _known(reply)
+    def _head(self, route: Route, facts: Facts) -> Reply | None:
+        """The newest head of the file, however it was asked for."""
+        heads = [facts.reply(self._key(method, route)) for method in ("HEAD", "GET")]
+        return max((head for head in heads if head), key=lambda head: head.seen_at, default=None)
 
     def _told(self, route: Route, facts: Facts, size: int | None) -> Told:
         """What is told of the file, which has *size* by its own head."""
@@ -225,7 +223,7 @@ class Hosted:
             return []
         if facts.offline and not aside.needed:
             return []  # Without it the file may still be here, under the name of its source.
-        if not _short_enough(aside, size_of(self._head(route, facts).response)):
+        if not _short_enough(aside, size_of(_known(self._head(route, facts)).response)):
             return []
         request = UpstreamRequest("GET", aside.target)
         context = self._context(route, aside.target, "aside")
@@ -268,6 +266,11 @@ class Hosted:
 def _asking(route: Route) -> str:
     """The method that a document is asked for with."""
     return "HEAD" if route.presence else "GET"
+
+
+def _no(key: str) -> str:
+    """What it is kept under that a host does not answer this."""
+    return f"NO {key}"
 
 
 def _aside_key(aside: Aside) -> str:

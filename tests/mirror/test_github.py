@@ -161,9 +161,17 @@ def test_a_file_of_a_commit_is_asked_for_once(hosts: Hosts, curious: Running) ->
     curious.settle()
     with hosts.away():
         got = curious.ask(at(RAW, "/o/r/main/weights.bin"))
-    assert got.body == WRONG
-    assert int(got.headers["age"]) >= 0
-    assert "cannot be asked now" in got.headers["x-hf-warning"]
+    for status in (None, 403, 429, 500):
+        if status is not None:
+            hosts.put(RAW, "/o/r/main/weights.bin", Thing(b"", status))
+            got = curious.ask(at(RAW, "/o/r/main/weights.bin"))
+        assert (got.status, got.body) == (200, WRONG)
+        assert int(got.headers["age"]) >= 0
+        assert "cannot be asked now" in got.headers["x-hf-warning"]
+    hosts.put(RAW, "/o/r/main/weights.bin", Thing(b"", 404))
+    assert curious.ask(at(RAW, "/o/r/main/weights.bin")).status == 404
+    hosts.put(RAW, "/o/r/main/weights.bin", Thing(MODEL, methods=("GET",)))
+    assert curious.ask(at(RAW, "/o/r/main/weights.bin")).body == MODEL
 
 
 def test_a_file_in_lfs_is_never_its_pointer(hosts: Hosts, curious: Running) -> None:
