@@ -157,6 +157,7 @@ class Fills:
 
     async def fetch(self, blob: BlobRef, credential: Credential | None) -> StoredBlob:
         """The whole blob out of the store, filled first if it is cold; the caller closes it."""
+        blob = self.known(blob)  # Its fill is known by that name too.
         stored = self._open(blob)
         if stored is None:
             await self.begin(blob, credential)

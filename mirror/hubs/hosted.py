@@ -183,6 +183,8 @@ class Hosted:
             made = source_of(url, *version, route.transform)
             wanted = Derived(made, source, self.name, place.host, blob, route.transform)
             return Answer(200, head, ranges=True, derived=wanted)
+        if "x-goog-hash" in headers and published(known.response):  # kagglehub compares it.
+            head = (*head, ("X-Goog-Hash", header_text(headers["x-goog-hash"])))
         body = (Span(blob, 0, size),) if size else ()
         return Answer(200, head, body, etag=blob.digest.hex, ranges=True)
 
@@ -210,10 +212,15 @@ class Hosted:
         if facts.reply(key) is not None:
             return []
         probing = method == "GET" and not route.document
-        headers = (("Range", "bytes=0-0"),) if probing else ()
-        what = "head" if not route.document else "document" if method == "GET" else "presence"
+        told = {
+            "Range": "bytes=0-0" if probing else "",
+            "Accept": route.accept,
+            "Content-Type": "application/json" if route.post else "",
+        }
+        headers = tuple((name, value) for name, value in told.items() if value)
+        what = "head" if not route.document else "presence" if route.presence else "document"
         limit = DOCUMENT_LIMIT if route.document else _PROBE_LIMIT
-        request = UpstreamRequest(method, route.target, headers)
+        request = UpstreamRequest(method, route.target, headers, route.post)
         return [Need(key, request, limit=limit, context=self._context(route, route.target, what))]
 
     def _lacking_aside(self, route: Route, facts: Facts) -> list[Need]:
@@ -243,7 +250,8 @@ class Hosted:
     def _key(self, method: str, route: Route) -> str:
         """What an answer is kept under: every family has files at the same paths as others."""
         what = "PROBE" if method == "GET" and not route.document else method
-        return f"{what} {self._url(route)}"
+        body = f" {sha256_of(route.post).hex}" if route.post else ""
+        return f"{what} {self._url(route)}{body}"
 
     def _url(self, route: Route) -> str:
         """Where the content is, whichever of the family's upstreams it comes from."""
@@ -265,7 +273,7 @@ class Hosted:
 
 def _asking(route: Route) -> str:
     """The method that a document is asked for with."""
-    return "HEAD" if route.presence else "GET"
+    return "HEAD" if route.presence else "POST" if route.post else "GET"
 
 
 def _no(key: str) -> str:

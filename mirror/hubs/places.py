@@ -85,7 +85,8 @@ class Route:
     what redirects to addresses that are signed for it. *transform* names what is made of the content before
     it is served. *aside* may tell more of it. With *presence* a document is only asked whether it is there,
     and is empty. With *collect* the length of a file is not believed: it is taken to its end before it is
-    served, and may come with other bytes the next time.
+    served, and may come with other bytes the next time. *accept* is the type that a document is wanted in;
+    one with *post* is asked for by a POST of this JSON.
     """
 
     target: str
@@ -98,6 +99,8 @@ class Route:
     aside: Aside | None = None
     presence: bool = False
     collect: bool = False
+    accept: str = ""
+    post: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ _STATUSES: Final[tuple[tuple[type[errors.MirrorError], int], ...]] = (
     (errors.TooLargeError, 413),
     (errors.MethodRefusedError, 405),
     (errors.LoopError, 508),
+    (errors.NotServedError, 501),
     (errors.QuestionError, 400),
     (errors.UpstreamError, 502),
     (errors.UpstreamUnavailableError, 502),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, Final
 
-from mirror.hubs import github, hosts, torch, whisper
+from mirror.hubs import github, hosts, tfhub, torch, whisper
 from mirror.hubs.base import Hub
 from mirror.hubs.hosted import Hosted
 from mirror.hubs.huggingface import HuggingFace
@@ -32,6 +32,7 @@ def _apart(*families: Family) -> tuple[Family, ...]:
 FAMILIES: Final[tuple[Family, ...]] = _apart(
     *whisper.FAMILIES,
     *torch.FAMILIES,
+    *tfhub.FAMILIES,
     *hosts.FAMILIES,
     *github.FAMILIES,
 )

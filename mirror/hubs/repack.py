@@ -6,7 +6,7 @@ TensorFlow Hub unpacks a tar as it comes and makes no folder that the archive do
 
 import tarfile
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Self
 
 from mirror.errors import UpstreamUnavailableError
 
@@ -14,6 +14,26 @@ _CHUNK: Final = 1 << 20
 _FOLDER: Final = 0o755
 _FILE: Final = 0o644
 _END: Final = b"\0" * 2 * tarfile.BLOCKSIZE
+
+# The most that is read of an archive before its content: the largest SavedModels have some hundred files, and
+# `tarfile` keeps each name in memory, and each long name or attribute while it reads it.
+MAX_MEMBERS: Final = 100_000
+MAX_NAME: Final = 1 << 20
+_NAMES: Final = frozenset({
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+})  # fmt: skip
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose name, or whatever stands before it, is of a length that can be."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _NAMES and not 0 <= member.size <= MAX_NAME:
+            raise UpstreamUnavailableError("Upstream's archive has a name that is too long.")
+        return member
 
 
 def with_folders(file: BinaryIO) -> Iterator[bytes] | None:
@@ -63,16 +83,18 @@ def _written(file: BinaryIO) -> Iterator[bytes]:
 
 def _members(file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
     try:
-        with tarfile.open(fileobj=file, mode="r|*") as archive:
-            for member in archive:
-                if not (member.isreg() or member.isdir()):
+        with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as archive:
+            for number, member in enumerate(archive):
+                if number >= MAX_MEMBERS:
+                    raise UpstreamUnavailableError("Upstream's archive has too many members.")
+                if member.issparse() or not (member.isreg() or member.isdir()):
                     raise UpstreamUnavailableError(
                         "Upstream's archive holds something else than files and folders.",
                         hint="It is not passed on: clients refuse it too.",
                     )
-                if _path(member) or not member.isdir():
+                if _path(member):
                     yield member, archive
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise UpstreamUnavailableError(
             f"Upstream sent something else than an archive ({error})."
         ) from error
@@ -81,7 +103,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]
 def _path(member: tarfile.TarInfo) -> str:
     """Where a member goes, without ``.`` and slashes at either end; one that leads out is refused."""
     steps = [step for step in member.name.split("/") if step not in ("", ".")]
-    if ".." in steps or member.name.startswith("/"):
+    if ".." in steps or member.name.startswith("/") or not (steps or member.isdir()):
         raise UpstreamUnavailableError("Upstream's archive has a path that leads out of it.")
     return "/".join(steps)
 

@@ -15,6 +15,13 @@ _HUBS: Final = {
         f"openaipublic.blob.core.windows.net/main/whisper/models/{_HASH}/base.pt",
     ),
     "torch": ("download.pytorch.org/models/resnet18-f37072fd.pth",),
+    "tfhub": (
+        "tfhub.dev/google/yamnet/1?tf-hub-format=compressed",
+        "tfhub.dev/google/yamnet?tf-hub-format=compressed",
+        "www.kaggle.com/models/google/yamnet/tensorFlow2/yamnet/1?tf-hub-format=compressed",
+        "tfhub.dev/google/tfjs-model/net/1/default/1/model.json?tfjs-format=file",
+        "tfhub.dev/google/lite-model/net/1?lite-format=tflite",
+    ),
     "nltk": (
         "raw.githubusercontent.com/nltk/nltk_data/gh-pages/index.xml",
         "raw.githubusercontent.com/nltk/nltk_data/gh-pages/packages/tokenizers/punkt_tab.zip",
@@ -40,7 +47,10 @@ _HUBS: Final = {
     ),
 }
 SAMPLES: Final = {
-    hub: tuple(("GET", f"/-/host/{place}", "", b"") for place in places)
+    hub: tuple(
+        ("GET", f"/-/host/{path}", query, b"")
+        for path, _, query in (place.partition("?") for place in places)
+    )
     for hub, places in _HUBS.items()
 }
 
