@@ -5,10 +5,11 @@ from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, Final
 
-from mirror.hubs import github, hosts, tfhub, torch, whisper
+from mirror.hubs import github, hosts, ollama, tfhub, torch, whisper
 from mirror.hubs.base import Hub
 from mirror.hubs.hosted import Hosted
 from mirror.hubs.huggingface import HuggingFace
+from mirror.hubs.ollama import Ollama
 from mirror.hubs.places import Family, Place
 from mirror.hubs.repack import with_folders
 
@@ -33,9 +34,14 @@ FAMILIES: Final[tuple[Family, ...]] = _apart(
     *whisper.FAMILIES,
     *torch.FAMILIES,
     *tfhub.FAMILIES,
+    *ollama.FAMILIES,
     *hosts.FAMILIES,
     *github.FAMILIES,
 )
+
+
+# Families whose answers need more than what is the same for all.
+_OWN: Final[Mapping[str, type[Hosted]]] = {"ollama": Ollama}
 
 
 def hubs(*, secret: bytes, tree_limit: int, ref_lifetime: float) -> tuple[Hub, ...]:
@@ -46,7 +52,7 @@ def hubs(*, secret: bytes, tree_limit: int, ref_lifetime: float) -> tuple[Hub, .
     """
     return (
         HuggingFace(secret, tree_limit, ref_lifetime),
-        *(Hosted(family, ref_lifetime) for family in FAMILIES),
+        *(_OWN.get(family.name, Hosted)(family, ref_lifetime) for family in FAMILIES),
     )
 
 

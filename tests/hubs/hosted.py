@@ -22,6 +22,10 @@ _HUBS: Final = {
         "tfhub.dev/google/tfjs-model/net/1/default/1/model.json?tfjs-format=file",
         "tfhub.dev/google/lite-model/net/1?lite-format=tflite",
     ),
+    "ollama": (
+        "registry.ollama.ai/v2/library/llama3.2/manifests/latest",
+        f"registry.ollama.ai/v2/me/model/blobs/sha256:{_HASH}",
+    ),
     "nltk": (
         "raw.githubusercontent.com/nltk/nltk_data/gh-pages/index.xml",
         "raw.githubusercontent.com/nltk/nltk_data/gh-pages/packages/tokenizers/punkt_tab.zip",
