@@ -44,6 +44,13 @@ class Request:
     headers: Mapping[str, str]
 
 
+class _Server(ThreadingHTTPServer):
+    """Takes as many connections at once as a mirror opens."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
+
 class Hosts:
     """Serves *things*, by host and target (path with its query), until its context ends."""
 
@@ -84,8 +91,7 @@ class Hosts:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()

@@ -198,7 +198,7 @@ class Hosted:
         aside = route.aside
         reply = None
         if aside is not None and _short_enough(aside, size):
-            reply = facts.reply(_aside_key(aside))
+            reply = facts.reply(aside.key)
         told = _read(route, reply.response) if reply is not None else None
         if told is None:
             return Told()
@@ -226,17 +226,20 @@ class Hosted:
     def _lacking_aside(self, route: Route, facts: Facts) -> list[Need]:
         """The document beside a file whose head is known."""
         aside = route.aside
-        if aside is None or facts.reply(_aside_key(aside)) is not None:
+        if aside is None or facts.reply(aside.key) is not None:
             return []
         if facts.offline and not aside.needed:
             return []  # Without it the file may still be here, under the name of its source.
         if not _short_enough(aside, size_of(_known(self._head(route, facts)).response)):
             return []
+        return [self.aside_need(route, aside)]
+
+    def aside_need(self, route: Route, aside: Aside) -> Need:
+        """The request for the document *aside* of a file that is *route*."""
         request = UpstreamRequest("GET", aside.target)
         context = self._context(route, aside.target, "aside")
         optional = not aside.needed
-        key = _aside_key(aside)
-        return [Need(key, request, limit=DOCUMENT_LIMIT, optional=optional, context=context)]
+        return Need(aside.key, request, limit=DOCUMENT_LIMIT, optional=optional, context=context)
 
     def _context(self, route: Route, target: str, what: str) -> dict[str, str]:
         parts = urlsplit(target)
@@ -279,10 +282,6 @@ def _asking(route: Route) -> str:
 def _no(key: str) -> str:
     """What it is kept under that a host does not answer this."""
     return f"NO {key}"
-
-
-def _aside_key(aside: Aside) -> str:
-    return f"ASIDE {aside.target}"
 
 
 def _short_enough(aside: Aside, size: int | None) -> bool:

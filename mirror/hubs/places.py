@@ -74,6 +74,11 @@ class Aside:
     below: int | None = None
     needed: bool = False
 
+    @property
+    def key(self) -> str:
+        """What it is kept under: several files may share it."""
+        return f"ASIDE {self.target}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:

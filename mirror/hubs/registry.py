@@ -5,13 +5,14 @@ from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, Final
 
-from mirror.hubs import github, hosts, ollama, tfhub, torch, whisper
+from mirror.hubs import github, hosts, ollama, spacy, tfhub, torch, whisper
 from mirror.hubs.base import Hub
 from mirror.hubs.hosted import Hosted
 from mirror.hubs.huggingface import HuggingFace
 from mirror.hubs.ollama import Ollama
 from mirror.hubs.places import Family, Place
 from mirror.hubs.repack import with_folders
+from mirror.hubs.spacy import Spacy
 
 _HUB: Final = "huggingface.co"
 
@@ -35,13 +36,14 @@ FAMILIES: Final[tuple[Family, ...]] = _apart(
     *torch.FAMILIES,
     *tfhub.FAMILIES,
     *ollama.FAMILIES,
+    *spacy.FAMILIES,
     *hosts.FAMILIES,
     *github.FAMILIES,
 )
 
 
 # Families whose answers need more than what is the same for all.
-_OWN: Final[Mapping[str, type[Hosted]]] = {"ollama": Ollama}
+_OWN: Final[Mapping[str, type[Hosted]]] = {"ollama": Ollama, "spacy": Spacy}
 
 
 def hubs(*, secret: bytes, tree_limit: int, ref_lifetime: float) -> tuple[Hub, ...]:

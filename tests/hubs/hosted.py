@@ -26,6 +26,10 @@ _HUBS: Final = {
         "registry.ollama.ai/v2/library/llama3.2/manifests/latest",
         f"registry.ollama.ai/v2/me/model/blobs/sha256:{_HASH}",
     ),
+    "spacy": (
+        "raw.githubusercontent.com/explosion/spacy-models/master/meta/en_core_web_sm-3.8.0.json",
+        "github.com/explosion/spacy-models/releases/download/x_sm-3.8.0/x_sm-3.8.0-py3-none-any.whl",
+    ),
     "nltk": (
         "raw.githubusercontent.com/nltk/nltk_data/gh-pages/index.xml",
         "raw.githubusercontent.com/nltk/nltk_data/gh-pages/packages/tokenizers/punkt_tab.zip",
@@ -50,10 +54,21 @@ _HUBS: Final = {
         "api.github.com/repos/o/r/releases/tags/v1",
     ),
 }
+_MORE: Final[dict[str, tuple[tuple[str, str, str, bytes], ...]]] = {
+    "spacy": (
+        ("GET", "/-/spacy/simple/", "", b""),
+        ("GET", "/-/spacy/simple/en-core-web-sm/", "", b""),
+        ("HEAD", "/-/spacy/files/", "", b""),
+    ),
+    "ollama": (("GET", "/v2/library/llama3.2/manifests/latest", "", b""),),
+}
 SAMPLES: Final = {
-    hub: tuple(
-        ("GET", f"/-/host/{path}", query, b"")
-        for path, _, query in (place.partition("?") for place in places)
+    hub: (
+        *(
+            ("GET", f"/-/host/{path}", query, b"")
+            for path, _, query in (place.partition("?") for place in places)
+        ),
+        *_MORE.get(hub, ()),
     )
     for hub, places in _HUBS.items()
 }

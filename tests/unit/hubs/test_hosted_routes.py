@@ -14,6 +14,7 @@ from mirror.messages import RequestHead
 
 COMMIT: Final = "0123456789" * 4
 OID: Final = "ab" * 32
+SPACY: Final = "explosion/spacy-models"
 POINTER: Final = (
     b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 12\n" % OID.encode()
 )
@@ -56,6 +57,20 @@ def route(place: str) -> tuple[str, Route]:
         ("registry.ollama.ai/v2/library/llama3.2/manifests/3b", "ollama", "moving"),
         (f"registry.ollama.ai/v2/library/llama3.2/blobs/sha256:{OID}", "ollama", "proven"),
         (f"registry.ollama.ai/v2/me/model/blobs/sha256-{OID}", "ollama", "proven"),
+        (f"raw.githubusercontent.com/{SPACY}/master/compatibility.json", "spacy", "moving"),
+        (f"raw.githubusercontent.com/{SPACY}/master/meta/en_web-3.8.0.json", "spacy", "moving"),
+        (f"raw.githubusercontent.com/{SPACY}/master/README.md", "github", "moving"),
+        (
+            f"github.com/{SPACY}/releases/download/en_web-3.8.0/en_web-3.8.0-py3-none-any.whl",
+            "spacy",
+            "pinned",
+        ),
+        (
+            f"github.com/{SPACY}/releases/download/en_web-2.0.0/en_web-2.0.0.tar.gz",
+            "spacy",
+            "pinned",
+        ),
+        (f"github.com/{SPACY}/releases/download/en_web-2.0.0/other.tar.gz", "github", "pinned"),
         ("raw.githubusercontent.com/nltk/nltk_data/gh-pages/index.xml", "nltk", "moving"),
         ("github.com/o/r/releases/download/v1/m.pt", "github", "pinned"),
         ("github.com/o/r/releases/latest/download/m.pt", "github", "moving"),
