@@ -5,10 +5,11 @@ from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, Final
 
-from mirror.hubs import github, hosts, ollama, spacy, tfhub, torch, whisper
+from mirror.hubs import github, hosts, kaggle, ollama, spacy, tfhub, torch, whisper
 from mirror.hubs.base import Hub
 from mirror.hubs.hosted import Hosted
 from mirror.hubs.huggingface import HuggingFace
+from mirror.hubs.kaggle import Kaggle
 from mirror.hubs.ollama import Ollama
 from mirror.hubs.places import Family, Place
 from mirror.hubs.repack import with_folders
@@ -35,6 +36,7 @@ FAMILIES: Final[tuple[Family, ...]] = _apart(
     *whisper.FAMILIES,
     *torch.FAMILIES,
     *tfhub.FAMILIES,
+    *kaggle.FAMILIES,
     *ollama.FAMILIES,
     *spacy.FAMILIES,
     *hosts.FAMILIES,
@@ -43,7 +45,11 @@ FAMILIES: Final[tuple[Family, ...]] = _apart(
 
 
 # Families whose answers need more than what is the same for all.
-_OWN: Final[Mapping[str, type[Hosted]]] = {"ollama": Ollama, "spacy": Spacy}
+_OWN: Final[Mapping[str, type[Hosted]]] = {
+    "kaggle": Kaggle,
+    "ollama": Ollama,
+    "spacy": Spacy,
+}
 
 
 def hubs(*, secret: bytes, tree_limit: int, ref_lifetime: float) -> tuple[Hub, ...]:

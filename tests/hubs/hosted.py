@@ -22,6 +22,11 @@ _HUBS: Final = {
         "tfhub.dev/google/tfjs-model/net/1/default/1/model.json?tfjs-format=file",
         "tfhub.dev/google/lite-model/net/1?lite-format=tflite",
     ),
+    "kaggle": (
+        "www.kaggle.com/api/v1/models/google/yamnet/tensorFlow2/yamnet/1/files?page_size=25",
+        "www.kaggle.com/api/v1/models/google/yamnet/tensorFlow2/yamnet/1/download/saved_model.pb",
+        "www.kaggle.com/api/v1/models/google/yamnet/tensorFlow2/yamnet/get",
+    ),
     "ollama": (
         "registry.ollama.ai/v2/library/llama3.2/manifests/latest",
         f"registry.ollama.ai/v2/me/model/blobs/sha256:{_HASH}",
@@ -54,11 +59,23 @@ _HUBS: Final = {
         "api.github.com/repos/o/r/releases/tags/v1",
     ),
 }
+_CALL: Final = (
+    b'{"ownerSlug":"google","modelSlug":"yamnet","framework":"MODEL_FRAMEWORK_TENSOR_FLOW_2",'
+    b'"instanceSlug":"yamnet","versionNumber":1}'
+)
 _MORE: Final[dict[str, tuple[tuple[str, str, str, bytes], ...]]] = {
     "spacy": (
         ("GET", "/-/spacy/simple/", "", b""),
         ("GET", "/-/spacy/simple/en-core-web-sm/", "", b""),
         ("HEAD", "/-/spacy/files/", "", b""),
+    ),
+    "kaggle": tuple(
+        ("POST", f"/-/host/api.kaggle.com/v1/models.ModelApiService/{method}", "", _CALL)
+        for method in (
+            "GetModelInstance",
+            "ListModelInstanceVersionFiles",
+            "DownloadModelInstanceVersion",
+        )
     ),
     "ollama": (("GET", "/v2/library/llama3.2/manifests/latest", "", b""),),
 }
@@ -83,7 +100,7 @@ class _Everywhere(ScriptedUpstream):
         self.asked.append(request)
         content = b"\0" * 2000
         headers = {"content-length": "2000", "etag": '"e"', "content-type": "text/plain"}
-        body = content if request.method == "GET" else b""
+        body = b"" if request.method == "HEAD" else content
         return Response(200, headers, body, self.base, self.base + "/x")
 
 
