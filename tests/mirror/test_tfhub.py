@@ -162,7 +162,7 @@ def test_eight_clients_cost_one_download_and_one_archive(hosts: Hosts, mirror: R
 def test_what_was_made_is_made_again_of_what_is_here(
     hosts: Hosts, origin: Origin, tmp_path: Path
 ) -> None:
-    """Lost from the store, without a word to upstream; killed meanwhile, nothing is left over."""
+    """Lost from the store, without a word to upstream; nothing is left over."""
     publish(hosts, archive())
     with started(hosts, origin, tmp_path) as mirror:
         first = mirror.ask(f"/-/tfhub{HANDLE}").body

@@ -1,5 +1,6 @@
 """Archives made anew: folders before what is in them, and nothing of a hostile archive."""
 
+import contextlib
 import gzip
 import io
 import tarfile
@@ -8,6 +9,8 @@ from collections.abc import Callable
 from typing import Final
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from mirror.errors import UpstreamUnavailableError
 from mirror.hubs import repack
@@ -164,3 +167,57 @@ def test_members_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made(tar(*few[:3])) is not None
     with pytest.raises(UpstreamUnavailableError, match="too many"):
         made(tar(*few))
+
+
+# Folders and files never share a name: an archive in which they do cannot be unpacked by anybody.
+PATHS: Final = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from(["a", "b", "ö" * 60]), max_size=4), st.sampled_from("xyz")
+    ).map(lambda parts: "/".join((*parts[0], parts[1]))),
+    unique=True,
+    max_size=8,
+)
+
+
+@settings(max_examples=100)
+@given(paths=PATHS, named=st.sets(st.sampled_from(["a", "b", "a/b", "b/a"])), data=st.data())
+def test_any_tree_comes_out_as_it_went_in(
+    paths: list[str], named: set[str], data: st.DataObject
+) -> None:
+    """Whichever of its folders were named, and wherever."""
+    files = {path: path.encode() * 40 for path in paths}
+    entries = [entry(path, content) for path, content in files.items()]
+    entries += [entry(folder, kind=tarfile.DIRTYPE) for folder in sorted(named)]
+    archive = tar(*data.draw(st.permutations(entries)))
+    result = made(archive)
+    kept = archive if result is None else result
+    assert unpacked(kept) == files
+    assert made(kept) is None
+
+
+BASE: Final = tar(
+    extended(b"13 path=../x\n".replace(b"../x", b"d/xx")),
+    entry("", b"x" * 700),
+    *(entry(name, content[:900]) for name, content in FILES.items()),
+)
+
+
+@settings(max_examples=200)
+@example(spot=124, byte=0xFF, packed=False)  # A size in base 256, below nothing.
+@example(spot=512 + 1024, byte=0x00, packed=False)
+@given(spot=st.integers(0, len(BASE) - 1), byte=st.integers(0, 255), packed=st.booleans())
+def test_a_broken_archive_never_breaks_the_mirror(spot: int, byte: int, *, packed: bool) -> None:
+    """It is refused, or what is left of it is an archive that unpacks nowhere else."""
+    archive = bytearray(gzip.compress(BASE, mtime=0) if packed else BASE)
+    archive[spot % len(archive)] = byte
+    with contextlib.suppress(UpstreamUnavailableError):
+        result = made(bytes(archive))
+        for name in unpacked_names(bytes(archive) if result is None else result):
+            assert not name.startswith("/")
+            assert ".." not in name.split("/")
+
+
+def unpacked_names(archive: bytes) -> list[str]:
+    """What is in an archive."""
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r|*") as opened:
+        return [member.name for member in opened]
