@@ -6,7 +6,7 @@ TensorFlow Hub unpacks a tar as it comes and makes no folder that the archive do
 
 import tarfile
 from collections.abc import Iterator
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final, Never, Self, cast
 
 from mirror.errors import UpstreamUnavailableError
 
@@ -25,6 +25,27 @@ _NAMES: Final = frozenset({
 })  # fmt: skip
 
 
+# Reads past the end before an archive is given up: `tarfile` makes one or two, and one for each 10 KiB of
+# what a header promises, be it 2**60 bytes (gh-130577 is one of several such loops).
+_PAST_END: Final = 8
+
+
+class _Bounded:
+    """A *file* that ends."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._past = 0
+
+    def read(self, size: int) -> bytes:
+        """Read on; raises `EOFError` for a reader that does not notice the end."""
+        data = self._file.read(size)
+        self._past += not data
+        if self._past > _PAST_END:
+            raise EOFError("it ends too early")
+        return data
+
+
 class _Member(tarfile.TarInfo):
     """A member whose name, or whatever stands before it, is of a length that can be."""
 
@@ -33,7 +54,13 @@ class _Member(tarfile.TarInfo):
         member = super().frombuf(buf, encoding, errors)
         if member.type in _NAMES and not 0 <= member.size <= MAX_NAME:
             raise UpstreamUnavailableError("Upstream's archive has a name that is too long.")
+        if member.type == tarfile.GNUTYPE_SPARSE:
+            raise _sparse()
         return member
+
+    def _proc_gnusparse_10(self, *_: object) -> Never:
+        # Its list of holes stands in the content, and all of it would be read into memory.
+        raise _sparse()
 
 
 def with_folders(file: BinaryIO) -> Iterator[bytes] | None:
@@ -83,21 +110,28 @@ def _written(file: BinaryIO) -> Iterator[bytes]:
 
 def _members(file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
     try:
-        with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as archive:
+        bounded = cast("BinaryIO", _Bounded(file))  # Nothing but `read` is called.
+        with tarfile.open(fileobj=bounded, mode="r|*", tarinfo=_Member) as archive:
             for number, member in enumerate(archive):
                 if number >= MAX_MEMBERS:
                     raise UpstreamUnavailableError("Upstream's archive has too many members.")
-                if member.issparse() or not (member.isreg() or member.isdir()):
+                if member.issparse():
+                    raise _sparse()
+                if not (member.isreg() or member.isdir()):
                     raise UpstreamUnavailableError(
                         "Upstream's archive holds something else than files and folders.",
                         hint="It is not passed on: clients refuse it too.",
                     )
                 if _path(member):
                     yield member, archive
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, LookupError) as error:
         raise UpstreamUnavailableError(
             f"Upstream sent something else than an archive ({error})."
         ) from error
+
+
+def _sparse() -> UpstreamUnavailableError:
+    return UpstreamUnavailableError("Upstream's archive has a file with holes.")
 
 
 def _path(member: tarfile.TarInfo) -> str:

@@ -131,8 +131,6 @@ def extended(headers: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
         tar(entry("x", kind=tarfile.LNKTYPE, linkname="y")),
         tar(entry("x", kind=tarfile.CHRTYPE)),
         tar(entry("x", kind=tarfile.FIFOTYPE)),
-        tar(entry("x", b"", tarfile.GNUTYPE_SPARSE)),
-        tar(extended(b"22 GNU.sparse.map=0,1\n27 GNU.sparse.size=1000000\n"), entry("x", b"x")),
         tar(extended(b"13 path=../x\n"), entry("x", b"x")),
         tar(extended(b"99999999 path=x\n"), entry("x", b"x"))[:1024],
         tar(entry("y", b"y"), entry("x", b"x" * 9000))[:5000],
@@ -149,6 +147,35 @@ def test_what_no_client_would_unpack_is_refused(archive: bytes) -> None:
     """Links, devices, ways out, and what is no archive: with a sentence, and nothing of it goes out."""
     with pytest.raises(UpstreamUnavailableError, match=r"Upstream"):
         made(archive)
+
+
+SPARSE_10: Final = extended(b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n")
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        tar(entry("x", bytes(1024), tarfile.GNUTYPE_SPARSE)),
+        tar(extended(b"22 GNU.sparse.map=0,1\n27 GNU.sparse.size=1000000\n"), entry("x", b"x")),
+        tar(SPARSE_10, entry("x", b"1000000000\n0\n" + b"1\n" * 400)),
+    ],
+)
+def test_files_with_holes_are_refused_before_their_holes_are_read(archive: bytes) -> None:
+    """In each of the forms that there are: the last overrides a private part of `tarfile`."""
+    with pytest.raises(UpstreamUnavailableError, match="holes"):
+        made(archive)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["tar", "gzip"])
+@pytest.mark.parametrize("size", [2**62, 2**40])
+def test_a_promise_of_more_than_there_is_ends_with_the_archive(
+    pack: Callable[[bytes], bytes], size: int
+) -> None:
+    """Not after as many reads as it would take, which is years."""
+    header = tarfile.TarInfo("x")
+    header.size = size
+    with pytest.raises(UpstreamUnavailableError, match="Upstream sent something else"):
+        made(pack(header.tobuf(tarfile.GNU_FORMAT) + bytes(100_000)))
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
