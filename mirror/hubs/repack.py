@@ -124,6 +124,8 @@ def _members(file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]
                     )
                 if _path(member):
                     yield member, archive
+    except RecursionError:  # It reads a header that stands before another one in a call of its own.
+        raise UpstreamUnavailableError("Upstream's archive has a name that never comes.") from None
     except (tarfile.TarError, EOFError, OSError, ValueError, LookupError) as error:
         raise UpstreamUnavailableError(
             f"Upstream sent something else than an archive ({error})."

@@ -187,6 +187,14 @@ def test_a_name_that_fills_memory_is_not_read(kind: bytes) -> None:
         made(header.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
 
 
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_headers_before_headers_end(kind: bytes) -> None:
+    """One for each name is enough."""
+    header = entry("name", b"13 path=d/xx\n", kind)
+    with pytest.raises(UpstreamUnavailableError, match="never comes"):
+        made(tar(header * 5000, entry("x", b"x")))
+
+
 def test_members_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """`tarfile` keeps all of them in memory."""
     monkeypatch.setattr(repack, "MAX_MEMBERS", 3)
