@@ -131,6 +131,20 @@ def test_the_newer_kagglehub_fetches_a_model(hosts: Hosts, mirror: Running, at: 
         assert mirror.ask(led(mirror, "saved_model.pb")).body == FILES["saved_model.pb"]
 
 
+def test_a_model_of_many_files_is_one_archive(hosts: Hosts, mirror: Running) -> None:
+    """Beyond 25 files kagglehub names none of them."""
+    whole = os.urandom(400_000)
+    signed = "/kagglesdsdata/archive?X-Goog-Signature=5ecret"
+    hosts.put(SITE, f"{MODEL}/1/download", Thing(to=f"https://{STORAGE}{signed}"))
+    hosts.put(STORAGE, signed, Thing(whole, methods=("GET",), headers=told(whole)))
+    got = call(mirror, "DownloadModelInstanceVersion", versionNumber=1)
+    assert got.headers["location"] == f"{mirror.url}/-/host/{SITE}{MODEL}/1/download"
+    for target in (f"/-/host/{SITE}{MODEL}/1/download", f"{MODEL}/1/download"):
+        assert mirror.ask(target).body == whole
+        mirror.settle()
+    assert hosts.bodies(STORAGE, "/kagglesdsdata/archive") == 1
+
+
 def test_both_share_what_is_stored(hosts: Hosts, mirror: Running) -> None:
     """A file is at one address, however a client came to it."""
     assert mirror.ask(led(mirror, "saved_model.pb")).status == 200
