@@ -21,6 +21,7 @@ Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -70,7 +71,7 @@ from mirror.upstream.proxies import Proxies
 from mirror.upstream.standing import Standing
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
-from mirror.web.control import Control
+from mirror.web.control import listen
 from mirror.web.serve import Door
 from mirror.web.tls import ServingTls
 
@@ -265,7 +266,7 @@ class Mirror:
         )
 
         # The operator's door, and everybody's, opened last and closed first.
-        await _control(stack, layout, Orders(grants))
+        await listen(stack, layout.control, Orders(grants))
         self._door = Door(
             keeper,
             host=settings.host,
@@ -349,22 +350,6 @@ async def _way_out(
     return client, transfers
 
 
-async def _control(stack: AsyncExitStack, layout: Layout, orders: Orders) -> None:
-    """Take orders of the command line; a folder that has no sockets is served all the same."""
-    control = Control(
-        layout.control, lambda name, said: asyncio.to_thread(orders.carry_out, name, said)
-    )
-    stack.push_async_callback(control.stop)
-    try:
-        await control.start()
-    except OSError as error:
-        _LOG.warning(
-            "No orders are taken: %s cannot be listened on (%s). Stop the server to give some.",
-            layout.control,
-            error,
-        )
-
-
 def _telemetry() -> Telemetry:
     """The counters of this event loop."""
     telemetry, loop = Telemetry(), asyncio.get_running_loop()
@@ -397,23 +382,26 @@ def _house(  # noqa: PLR0913, PLR0917 -- each job's parts once
         say=_LOG.info,
     )
 
-    def keep_room() -> float:
-        ledger.converge()
-        return ROOM_EVERY
-
-    def keep_time() -> float:
-        clock.wall()  # it tells a clock that was set from one that jumps by looking often
-        return LOOK_EVERY
-
-    def keep_books() -> float:
-        arrears.settle()
-        return BOOKS_EVERY
-
-    jobs = [keep_room, keep_time, keep_books, Watch(store, clock).step, sweep.step]
+    jobs = [
+        _every(ROOM_EVERY, ledger.converge),
+        # It tells a clock that was set from one that jumps by looking often.
+        _every(LOOK_EVERY, clock.wall),
+        _every(BOOKS_EVERY, arrears.settle),
+        Watch(store, clock).step,
+        sweep.step,
+    ]
     if settings.scrub_period is None:
         return House(jobs, clock, observe)
     scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
     return House([*jobs, scrub.step], clock, observe, ending=scrub.save)
+
+
+def _every(seconds: float, work: Callable[[], object]) -> Callable[[], float]:
+    def step() -> float:
+        work()
+        return seconds
+
+    return step
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

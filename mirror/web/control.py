@@ -4,19 +4,24 @@ HTTP with one request per connection, ``POST /<order>`` with JSON arguments and 
 TCP, so that no page and no neighbour can reach it.
 """
 
+import asyncio
 import json
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 
 from mirror.errors import MirrorError, QuestionError
+from mirror.upkeep.orders import Orders
 from mirror.upkeep.reach import short
 
 CarryOut = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
+_LOG: Final = logging.getLogger("modelmirror")
 _LARGEST: Final = 1 << 20
 _BAD_ORDER: Final = 400
 _FAILED: Final = 500
@@ -63,6 +68,20 @@ class Control:
         except MirrorError as error:
             return _reply({"error": error.message, "hint": error.hint}, _FAILED)
         return _reply(reply, 200)
+
+
+async def listen(stack: AsyncExitStack, path: Path, orders: Orders) -> None:
+    """Take *orders* at *path* until *stack* ends; a folder that has no sockets is served all the same."""
+    control = Control(path, lambda name, said: asyncio.to_thread(orders.carry_out, name, said))
+    stack.push_async_callback(control.stop)
+    try:
+        await control.start()
+    except OSError as error:
+        _LOG.warning(
+            "No orders are taken: %s cannot be listened on (%s). Stop the server to give some.",
+            path,
+            error,
+        )
 
 
 def _arguments(body: bytes) -> Mapping[str, Any]:
