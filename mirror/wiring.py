@@ -21,7 +21,6 @@ Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -55,7 +54,7 @@ from mirror.store.ledger import Ledger
 from mirror.store.partials import Partials
 from mirror.telemetry import Telemetry
 from mirror.upkeep.evict import Evictor
-from mirror.upkeep.house import House
+from mirror.upkeep.house import House, every
 from mirror.upkeep.known import Known
 from mirror.upkeep.orders import Orders
 from mirror.upkeep.pins import pinned
@@ -383,10 +382,9 @@ def _house(  # noqa: PLR0913, PLR0917 -- each job's parts once
     )
 
     jobs = [
-        _every(ROOM_EVERY, ledger.converge),
-        # It tells a clock that was set from one that jumps by looking often.
-        _every(LOOK_EVERY, clock.wall),
-        _every(BOOKS_EVERY, arrears.settle),
+        every(ROOM_EVERY, ledger.converge),
+        every(LOOK_EVERY, clock.wall),  # often, to tell a clock that was set from one that jumps
+        every(BOOKS_EVERY, arrears.settle),
         Watch(store, clock).step,
         sweep.step,
     ]
@@ -394,14 +392,6 @@ def _house(  # noqa: PLR0913, PLR0917 -- each job's parts once
         return House(jobs, clock, observe)
     scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
     return House([*jobs, scrub.step], clock, observe, ending=scrub.save)
-
-
-def _every(seconds: float, work: Callable[[], object]) -> Callable[[], float]:
-    def step() -> float:
-        work()
-        return seconds
-
-    return step
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

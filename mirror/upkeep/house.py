@@ -76,3 +76,13 @@ class House:
         except (MirrorError, OSError) as error:
             self._observe(Alarm("upkeep-failed", f"Upkeep will try again: {error}"))
             return RETRY
+
+
+def every(seconds: float, work: Callable[[], object]) -> Callable[[], float]:
+    """A job that does *work* every so many *seconds*."""
+
+    def step() -> float:
+        work()
+        return seconds
+
+    return step
