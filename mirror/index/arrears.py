@@ -78,10 +78,16 @@ class Arrears:
             self._settle()
 
     def save_reply(self, reply: Reply) -> None:
-        """Write down a lasting reply that the catalog knows, now or later. Blocks on the disk."""
+        """Write down a lasting reply, now or, as the catalog knows it by then, later. Blocks on the disk."""
         with self._lock:
-            self._replies[reply.key] = None
-            self._settle()
+            try:
+                self._records.save_reply(reply)
+                self._replies.pop(reply.key, None)
+            except (StoreError, OSError) as error:
+                self._replies[reply.key] = None
+                self._why = str(error)
+            else:
+                self._settle()
 
     def settle(self) -> None:
         """Try to write what is owed; to be called now and then."""
