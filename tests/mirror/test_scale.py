@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.mirror.running import Running
+from tests.mirror.running import Running, files_below
 from tests.origin import Fault, Origin
 
 FILES = 100_000
@@ -45,6 +45,9 @@ def test_a_repo_of_100_000_files_is_listed_once_and_served_from_here(
     folder = mirror.ask(f"/api/datasets/acme/huge/tree/{repo.commit}/17?recursive=false&limit=10")
     assert (head.status, missing.status, len(folder.json())) == (200, 404, 10)
     assert origin.log == []
+    # With the record of it, which is written behind.
+    records = mirror.data / "v1" / "records"
+    mirror.wait_for(lambda: any(size > 1 << 20 for _, size in files_below(records)))
     assert mirror.rss() - before < 192 << 20
 
 

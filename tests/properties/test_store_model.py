@@ -147,8 +147,8 @@ class Store(RuleBasedStateMachine):
         """A blob is evicted, whoever reads it."""
         given_back = self.kit.store.delete(sha256_of(CONTENTS[name]))
         assert given_back == (len(CONTENTS[name]) if name in self.stored else 0)
-        if name in self.stored and name not in self.rotten:
-            self.stored.discard(name)
+        self.stored.discard(name)
+        self.rotten.discard(name)
 
     @precondition(lambda self: any(CONTENTS[name] for name in self.stored - self.rotten))
     @rule(data=st.data(), share=st.floats(0, 1, exclude_max=True))
