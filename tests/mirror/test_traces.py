@@ -100,9 +100,10 @@ def test_the_log_as_json_is_one_object_a_line(tmp_path: Path, origin: Origin) ->
     with Running(tmp_path / "data", origin, ("--log-format", "json")) as mirror:
         assert mirror.ask("/acme/tiny/resolve/main/config.json?a=b").status == 200
         assert mirror.ask("/a%0ab").status == 400
-        _break(mirror, "blobs")
-        origin.add_repo("models", "acme/other", files={"m.bin": WEIGHTS})
-        broken = mirror.ask("/acme/other/resolve/main/m.bin")
+        folder = mirror.data / "v1"
+        folder.rename(mirror.data / "away")
+        broken = mirror.ask("/-/status")
+        (mirror.data / "away").rename(folder)
         assert broken.status == 500
         mirror.stop()
         rows = [json.loads(line) for line in mirror.log.read_text().splitlines()]
