@@ -23,12 +23,12 @@ from typing import Any, Final
 from mirror.clock import Clock
 from mirror.credential import Credential
 from mirror.errors import ConfigError, NotAllowedError
+from mirror.index.grants import EVERYONE
 from mirror.names import Repo
 from mirror.patterns import RepoPattern, spell
 
 # Whoever does not say who they are; a section of this name says what they may read.
 ANONYMOUS: Final = "anonymous"
-EVERYONE: Final = "everyone"
 
 # 32 MiB and a tenth of a second for each guess (RFC 7914; OWASP's least is 2**15 with more lanes).
 _COST, _BLOCK, _LANES = 15, 8, 1
