@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from mirror.cache.users import EVERYONE, User
+from mirror.cache.users import User
 from mirror.credential import Credential
 from mirror.errors import ConfigError
+from mirror.index.grants import EVERYONE
 from mirror.names import Repo
 from mirror.patterns import RepoPattern
 
