@@ -201,6 +201,7 @@ class Mirror:
                 catalog=index.catalog,
                 memo=index.memo,
                 arrears=index.arrears,
+                observe=observe,
             ),
             clock=clock,
             limits={"huggingface": settings.huggingface_tree_limit},

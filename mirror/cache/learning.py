@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from mirror.cache.facts import own_key
+from mirror.events import Alarm, Event, Observer
 from mirror.index.arrears import Arrears
 from mirror.index.codec import encode_reply
 from mirror.index.lines import Line
@@ -29,11 +30,18 @@ from mirror.names import (
 )
 
 
-class Learning:
-    """Takes facts in."""
+def _unheard(_event: Event) -> None:
+    """Tell nobody."""
 
-    def __init__(self, *, catalog: Index, memo: Memo, arrears: Arrears) -> None:
+
+class Learning:
+    """Takes facts in; *observe* hears an `Alarm` of kind ``takeover`` for a name that changed hands."""
+
+    def __init__(
+        self, *, catalog: Index, memo: Memo, arrears: Arrears, observe: Observer = _unheard
+    ) -> None:
         self._catalog = catalog
+        self._observe = observe
         self._memo = memo
         self._arrears = arrears
 
@@ -42,6 +50,9 @@ class Learning:
 
         *fingerprint* names the credential they were learned with, empty for none.
         """
+        for fact in facts:
+            if isinstance(fact, Alias):
+                self._look_for_takeover(fact)
         replies = [fact for fact in facts if isinstance(fact, Reply)]
         told = [
             more
@@ -74,8 +85,12 @@ class Learning:
         return replies
 
     async def _judge(self, verdict: Verdict, fingerprint: str) -> None:
-        """An anonymous caller is never accepted anywhere: being public is a fact of the repo."""
-        if fingerprint:
+        """An anonymous caller is never accepted anywhere: being public is a fact of the repo.
+
+        A refusal is worth a row only to a credential that was once accepted: nobody fills the index with
+        tokens that he made up.
+        """
+        if fingerprint and (verdict.accepted or self._catalog.accepted_anywhere(fingerprint)):
             await _done(self._catalog.record_verdict(fingerprint, verdict))
 
     def _keep(self, reply: Reply, fingerprint: str) -> Reply | None:
@@ -87,12 +102,31 @@ class Learning:
             self._memo.set(kept.key, encode_reply(kept), kept.lifetime)
         return None
 
+    def _look_for_takeover(self, fact: Alias) -> None:
+        """Raise the alarm when upstream shows another repo under a name that is known here."""
+        known = self._catalog.alias(fact.asked)
+        if known is None or "" in (known.upstream_id, fact.upstream_id):
+            return
+        if known.upstream_id != fact.upstream_id:
+            self._observe(
+                Alarm(
+                    "takeover",
+                    f"{fact.asked} is another repo than it was: its id was {known.upstream_id!r} and is"
+                    f" {fact.upstream_id!r}. Nothing stored of the former one is shown under that name;"
+                    " look at what you load from it before you go on.",
+                )
+            )
+
     def _merged(self, fact: Fact) -> Sequence[Fact]:
         """*fact* as it goes with what is known already."""
         if isinstance(fact, Snapshot):
             return [self._never_less(fact)]
         if isinstance(fact, Alias) and fact.asked == fact.repo:
             return self._own_name(fact)
+        if isinstance(fact, Alias) and not fact.upstream_id:
+            known = self._catalog.alias(fact.asked)
+            if known is not None and known.repo == fact.repo:
+                return [replace(fact, upstream_id=known.upstream_id)]
         return [fact]
 
     def _never_less(self, fact: Snapshot) -> Snapshot:

@@ -216,7 +216,7 @@ class Lookups:
         return None if row is None else Verdict(repo, access, bool(row[0]), row[1])
 
     def accepted_anywhere(self, fingerprint: str) -> bool:
-        """Whether upstream ever took the credential named *fingerprint*, last it was asked."""
+        """Whether upstream took the credential named *fingerprint* for any repo, last it was asked."""
         return self._row(_ACCEPTED, fingerprint) is not None
 
     def reply(self, key: str) -> Reply | None:

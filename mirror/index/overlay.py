@@ -152,6 +152,18 @@ class Overlay:
         held = self._held.verdicts.get((fingerprint, repo, access))
         return held or self._file.verdict(fingerprint, repo, access)
 
+    def accepted_anywhere(self, fingerprint: str) -> bool:
+        """Whether upstream took the credential named *fingerprint* for any repo, last it was asked.
+
+        While something is held that may also be so of one that was refused meanwhile: a refusal too many
+        is remembered then.
+        """
+        if self._file.accepted_anywhere(fingerprint):
+            return True
+        with self._held.lock:
+            held = list(self._held.verdicts.items())
+        return any(whose == fingerprint and seen.accepted for (whose, _, _), seen in held)
+
     def reply(self, key: str) -> Reply | None:
         """Upstream's lasting answer kept under *key*."""
         return self._held.replies.get(key) or self._file.reply(key)

@@ -134,6 +134,10 @@ class Index(Protocol):
         """What upstream last said to the credential named *fingerprint* about *repo* at *access*."""
         ...
 
+    def accepted_anywhere(self, fingerprint: str) -> bool:
+        """Whether upstream took the credential named *fingerprint* for any repo, last it was asked."""
+        ...
+
     def reply(self, key: str) -> Reply | None:
         """Upstream's lasting answer kept under *key*."""
         ...

@@ -357,9 +357,12 @@ def test_verdicts_hang_on_credential_repo_and_access(index: Index) -> None:
     assert index.verdict("ab12", REPO, Access.LIST) is None
     assert index.verdict("ab12", OTHER, Access.READ) is None
     assert index.verdict("", REPO, Access.READ) is None
+    assert index.accepted_anywhere("ab12")
+    assert not index.accepted_anywhere("cd34")
     refused = replace(taken, accepted=False, seen_at=NOON + 1)
     index.record_verdict("ab12", refused).result()
     assert index.verdict("ab12", REPO, Access.READ) == refused
+    assert not index.accepted_anywhere("ab12")
     assert list(index.repos(public_only=False)) == []
 
 

@@ -135,6 +135,12 @@ class MemoryIndex:
         """What upstream last said to one credential."""
         return self._verdicts.get((fingerprint, repo, access))
 
+    def accepted_anywhere(self, fingerprint: str) -> bool:
+        """Whether upstream took a credential for any repo."""
+        return any(
+            whose == fingerprint and seen.accepted for (whose, _, _), seen in self._verdicts.items()
+        )
+
     def reply(self, key: str) -> Reply | None:
         """Upstream's lasting answer kept under *key*."""
         return self._replies.get(key)

@@ -9,6 +9,7 @@ import pytest
 
 from mirror.cache.learning import Learning
 from mirror.digest import Digest
+from mirror.events import Alarm, Event
 from mirror.index.arrears import Arrears
 from mirror.index.catalog import Catalog
 from mirror.index.journal import Journal
@@ -44,6 +45,7 @@ class House:
     def __init__(self, layout: Layout, stack: ExitStack) -> None:
         self.layout = layout
         self.writes: list[Path] = []
+        self.events: list[Event] = []
         self.catalog = Catalog.open(layout.index)
         stack.callback(self.close)
         self.catalog.finish()
@@ -56,6 +58,7 @@ class House:
             catalog=self.catalog,
             memo=memo,
             arrears=Arrears(self.catalog, self.journal, self.records),
+            observe=self.events.append,
         )
 
     def learn(self, *facts: Fact, fingerprint: str = "") -> None:
@@ -163,6 +166,39 @@ def test_learning_accepts_nobody_without_a_credential(house: House) -> None:
 
     assert house.catalog.verdict("", REPO, Access.READ) is None
     assert house.catalog.verdict("alice", REPO, Access.READ) is not None
+
+
+def test_learning_keeps_no_refusal_of_a_credential_that_was_never_accepted(house: House) -> None:
+    """A thousand made-up tokens leave nothing; what was accepted once is not, once it is refused."""
+    for number in range(1000):
+        house.learn(
+            Verdict(REPO, Access.READ, accepted=False, seen_at=1.0), fingerprint=f"made-up {number}"
+        )
+        assert house.catalog.verdict(f"made-up {number}", REPO, Access.READ) is None
+    house.learn(Verdict(REPO, Access.READ, accepted=True, seen_at=1.0), fingerprint="alice")
+    house.learn(Verdict(REPO, Access.READ, accepted=False, seen_at=2.0), fingerprint="alice")
+
+    verdict = house.catalog.verdict("alice", REPO, Access.READ)
+    assert verdict is not None
+    assert not verdict.accepted
+
+
+def test_learning_raises_the_alarm_over_a_name_that_changed_hands(house: House) -> None:
+    """Another id under a known name is told once, also where the name leads elsewhere."""
+    old = Repo("hub", "models/acme/old")
+    for facts in ((REPO, REPO), (old, REPO)):
+        asked, repo = facts
+        house.learn(Alias(asked, repo, "first", 1.0))
+        house.learn(Alias(asked, repo, "first", 2.0))
+        house.learn(Alias(asked, repo, "", 3.0))
+        assert house.events == []
+        for at in (4.0, 5.0):
+            house.learn(Alias(asked, repo, "second", at))
+        (alarm,) = house.events
+        assert isinstance(alarm, Alarm)
+        assert alarm.kind == "takeover"
+        assert asked.name in alarm.detail
+        house.events.clear()
 
 
 def test_learning_frees_a_name_that_answers_for_itself_again(house: House) -> None:
