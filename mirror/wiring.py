@@ -353,11 +353,8 @@ async def _way_out(
 def _telemetry() -> Telemetry:
     """The counters of this event loop."""
     telemetry, loop = Telemetry(), asyncio.get_running_loop()
-    telemetry.gauge(
-        "tasks",
-        "Asyncio tasks that have not ended; one that is never over is a leak.",
-        lambda: len(asyncio.all_tasks(loop)),
-    )
+    sentence = "Asyncio tasks that have not ended; one that is never over is a leak."
+    telemetry.gauge("tasks", sentence, lambda: len(asyncio.all_tasks(loop)))
     return telemetry
 
 
