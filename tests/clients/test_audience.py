@@ -140,14 +140,26 @@ def mirror(
 
 
 @pytest.fixture(params=["online", "offline"])
-def upstream(request: pytest.FixtureRequest, origin: Origin) -> Iterator[str]:
-    """Let upstream be there, or not."""
+def upstream(
+    request: pytest.FixtureRequest, origin: Origin, mirror: MirrorProcess
+) -> Iterator[str]:
+    """Let upstream be there, or not; afterwards it is there, and the mirror has seen that it is."""
     state = str(request.param)
     if state == "offline":
         origin.stop()
     yield state
     if state == "offline":
         origin.start()
+        deadline = time.monotonic() + 40  # looks are half a minute apart where nobody asks
+        while _state(mirror) != "online":
+            assert time.monotonic() < deadline, "the mirror did not see that upstream is back"
+            time.sleep(0.05)
+
+
+def _state(mirror: MirrorProcess) -> object:
+    """What the mirror says of itself, after a question that it cannot answer without upstream."""
+    _ask(mirror.url, Asked("GET", "/api/models/acme/never-seen"), None)
+    return json.loads(_ask(mirror.url, Asked("GET", "/-/status"), None).body)["state"]
 
 
 def _hf(
