@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import Final
 
 from mirror.cache.facts import own_key
 from mirror.events import Alarm, Event, Observer
@@ -28,6 +29,10 @@ from mirror.names import (
     Verdict,
     Visibility,
 )
+
+# A document is kept in so many forms (queries, lists of paths) for good. The queries are the callers' to
+# make up, so there is no end of them; further forms are for the memo.
+MAX_FORMS: Final = 256
 
 
 def _unheard(_event: Event) -> None:
@@ -96,11 +101,20 @@ class Learning:
     def _keep(self, reply: Reply, fingerprint: str) -> Reply | None:
         """Put a reply that may be forgotten into the memo; return one that must not be."""
         kept = replace(reply, key=own_key(fingerprint, reply.key)) if reply.private else reply
-        if kept.lasting:
+        if kept.lasting and not self._one_form_too_many(kept):
             return kept
         if kept.lifetime > 0:
             self._memo.set(kept.key, encode_reply(kept), kept.lifetime)
         return None
+
+    def _one_form_too_many(self, reply: Reply) -> bool:
+        """Whether its document is kept in so many forms already that this one may be forgotten."""
+        method, _, rest = reply.key.partition(" ")
+        path = rest.partition(" ")[0].partition("?")[0]
+        document = f"{method} {path}"
+        if reply.key == document or self._catalog.reply(reply.key) is not None:
+            return False
+        return self._catalog.forms(document, MAX_FORMS) >= MAX_FORMS
 
     def _look_for_takeover(self, fact: Alias) -> None:
         """Raise the alarm when upstream shows another repo under a name that is known here."""

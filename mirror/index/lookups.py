@@ -96,6 +96,7 @@ _VERDICT: Final = """
 _ACCEPTED: Final = "SELECT 1 FROM verdicts WHERE fingerprint = ? AND accepted LIMIT 1"
 _BLOB: Final = "SELECT size, used FROM blobs WHERE sha256 = ?"
 _REPLY: Final = "SELECT value FROM replies WHERE key = ?"
+_FORMS: Final = "SELECT 1 FROM replies WHERE key >= ? AND key < ? LIMIT ?"
 _LINK: Final = "SELECT sha256 FROM links WHERE git_sha1 = ?"
 _LINKED: Final = "SELECT git_sha1 FROM links WHERE sha256 = ?"
 _LEAST_RECENT: Final = """
@@ -223,6 +224,17 @@ class Lookups:
         """Upstream's lasting answer kept under *key*."""
         row = self._row(_REPLY, packing.name(key))
         return None if row is None else decode_reply(row[0])
+
+    def forms(self, document: str, limit: int) -> int:
+        """In how many forms *document* (method and path) is kept, counted up to *limit*."""
+        kept = 0
+        for after, before in (
+            ("?", "@"),
+            (" ", "!"),
+        ):  # a query, a body; each up to the next character
+            ends = (packing.name(document + after), packing.name(document + before))
+            kept += len(self._rows(_FORMS, *ends, limit))
+        return min(kept, limit)
 
     def repos(self, *, public_only: bool) -> Sequence[RepoRow]:
         """Every repo that something is known of, by name; gated and unknown ones are not public."""

@@ -168,6 +168,18 @@ class Overlay:
         """Upstream's lasting answer kept under *key*."""
         return self._held.replies.get(key) or self._file.reply(key)
 
+    def forms(self, document: str, limit: int) -> int:
+        """In how many forms *document* is kept, counted up to *limit*."""
+        kept = self._file.forms(document, limit)
+        if self._held.something and kept < limit:
+            with self._held.lock:
+                held = list(self._held.replies)
+            begins = (f"{document}?", f"{document} ")
+            kept += sum(
+                1 for key in held if key.startswith(begins) and self._file.reply(key) is None
+            )
+        return min(kept, limit)
+
     def repos(self, *, public_only: bool) -> Sequence[RepoRow]:
         """Every repo that something is known of, by name; gated and unknown ones are not public.
 

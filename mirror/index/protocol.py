@@ -142,6 +142,13 @@ class Index(Protocol):
         """Upstream's lasting answer kept under *key*."""
         ...
 
+    def forms(self, document: str, limit: int) -> int:
+        """In how many forms *document* is kept, counted up to *limit*.
+
+        A form is a reply whose key is the document's method and path, then ``?`` or a space and more.
+        """
+        ...
+
     def repos(self, *, public_only: bool) -> Sequence[RepoRow]:
         """Every repo that something is known of, by name; gated and unknown ones are not public."""
         ...

@@ -5,6 +5,7 @@ its head says. And what was seen through a redacted view never replaces what a f
 """
 
 import sqlite3
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -63,6 +64,13 @@ _ABSENT: Final = """
     INSERT OR IGNORE INTO absences (snapshot, path)
     SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM entries WHERE snapshot = ?1 AND path = ?2)
 """
+_ABSENCES: Final = "SELECT count(*) FROM (SELECT 1 FROM absences WHERE snapshot = ? LIMIT ?)"
+
+# Paths that a commit does not have are the callers' to make up: beyond so many what is known of them is let
+# go, for upstream can be asked again. It is counted for one path in so many, for counting takes a while.
+MAX_ABSENCES: Final = 1 << 16
+_LOOK: Final = 256
+
 _ALIAS: Final = """
     INSERT OR REPLACE INTO aliases (hub, name, target_hub, target_name, upstream_id, seen_at)
     VALUES (?, ?, ?, ?, ?, ?)
@@ -179,7 +187,12 @@ def _entries(connection: sqlite3.Connection, fact: Entries) -> None:
     connection.executemany(_ENTRY, rows)
     if connection.execute("SELECT 1 FROM absences WHERE snapshot = ? LIMIT 1", (key,)).fetchone():
         connection.executemany(_PRESENT, [(key, row[1]) for row in rows])
-    connection.executemany(_ABSENT, [(key, packing.name(path)) for path in fact.absent])
+    absent = [packing.name(path) for path in fact.absent]
+    if any(zlib.crc32(path) % _LOOK == 0 for path in absent):
+        (kept,) = connection.execute(_ABSENCES, (key, MAX_ABSENCES)).fetchone()
+        if kept >= MAX_ABSENCES:
+            connection.execute("DELETE FROM absences WHERE snapshot = ?", (key,))
+    connection.executemany(_ABSENT, [(key, path) for path in absent])
 
 
 def _commit(

@@ -145,6 +145,11 @@ class MemoryIndex:
         """Upstream's lasting answer kept under *key*."""
         return self._replies.get(key)
 
+    def forms(self, document: str, limit: int) -> int:
+        """In how many forms a document is kept."""
+        begins = (f"{document}?", f"{document} ")
+        return min(limit, sum(1 for key in self._replies if key.startswith(begins)))
+
     def repos(self, *, public_only: bool) -> Sequence[RepoRow]:
         """Every repo that something is known of, by name."""
         rows = [self._row(repo) for repo in sorted(self._seen)]

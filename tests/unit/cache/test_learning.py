@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mirror.cache.learning import Learning
+from mirror.cache.learning import MAX_FORMS, Learning
 from mirror.digest import Digest
 from mirror.events import Alarm, Event
 from mirror.index.arrears import Arrears
@@ -181,6 +182,32 @@ def test_learning_keeps_no_refusal_of_a_credential_that_was_never_accepted(house
     verdict = house.catalog.verdict("alice", REPO, Access.READ)
     assert verdict is not None
     assert not verdict.accepted
+
+
+def test_learning_keeps_a_document_in_so_many_forms_and_no_more(house: House) -> None:
+    """Queries are made up by callers: beyond the bound a form may be forgotten, and is used all the same."""
+    response = Response(200, {}, b"[]", "https://hub", "https://hub/x")
+
+    def told(key: str) -> Reply:
+        return Reply(key, response, 1.0, 60.0, lasting=True)
+
+    path = "GET /api/models/acme/tiny/commits/main"
+    for number in range(MAX_FORMS + 50):
+        house.learn(told(f"{path}?p={number}"))
+    written = len(list(house.layout.records.rglob("*.json")))
+    kept = sum(house.catalog.reply(f"{path}?p={number}") is not None for number in range(400))
+    assert kept == written == MAX_FORMS
+    # What is kept is still renewed, and others are not crowded out: its neighbours, and longer paths.
+    for key in (
+        f"{path}?p=0",
+        path,
+        f"{path}2?p=1",
+        "POST /api/models/acme/tiny/commits/main body=ab",
+    ):
+        house.learn(replace(told(key), seen_at=2.0))
+        kept_reply = house.catalog.reply(key)
+        assert kept_reply is not None
+        assert kept_reply.seen_at == 2.0
 
 
 def test_learning_raises_the_alarm_over_a_name_that_changed_hands(house: House) -> None:

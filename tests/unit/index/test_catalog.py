@@ -59,6 +59,20 @@ def test_every_look_up_probes_an_index(catalog: Catalog, path: Path, name: str) 
     assert not [step for step in plan if step.startswith("SCAN") or "TEMP B-TREE" in step]
 
 
+def test_paths_that_do_not_exist_are_remembered_up_to_a_bound(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers make them up: the file does not grow for ever, and the last ones told are known."""
+    monkeypatch.setattr(recording, "MAX_ABSENCES", 500)
+    monkeypatch.setattr(recording, "_LOOK", 4)
+    for start in range(0, 3000, 10):
+        paths = tuple(f"made-up-{number}" for number in range(start, start + 10))
+        catalog.record([Entries(REPO, COMMIT, (), paths)]).result()
+        assert all(catalog.absent(REPO, COMMIT, path) for path in paths)
+
+    assert len(catalog.absences(REPO, COMMIT)) < 700
+
+
 def test_children_of_a_folder_are_found_past_its_subtree(catalog: Catalog, path: Path) -> None:
     """Listing a folder takes as many steps with ten thousand files below its one child as with ten."""
     steps = []
