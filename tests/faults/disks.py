@@ -19,6 +19,9 @@ from pathlib import Path
 
 from mirror.store.residency import choose
 
+# How long a page may take to leave memory, in seconds.
+PATIENCE = 20.0
+
 _NEW_MOUNTS = 0x00020000  # CLONE_NEWNS, sched.h
 
 
@@ -210,7 +213,10 @@ def drop(path: Path, offset: int) -> None:
     with path.open("rb") as file:
         fd = file.fileno()
         resident = choose(path.parent).resident
-        for _ in range(200):
+        # A page that is still being sent, or that a busy core has in its own list, stays for a while.
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            os.fsync(fd)
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             if not resident(fd, start, min(start + 4096, path.stat().st_size)):
                 return
