@@ -72,6 +72,10 @@ class TooLargeError(QuestionError):
     """A request body is larger than anything a read needs."""
 
 
+class NotServedError(MirrorError):
+    """The request is well formed, and its answer cannot come by way of a mirror."""
+
+
 class LoopError(MirrorError):
     """The request has been through this mirror already: two mirrors are each other's upstream."""
 
@@ -217,6 +221,7 @@ class ConfigError(MirrorError):
 # faults of this machine and may name its folders and settings: those are for its operator alone.
 FOR_CALLERS: Final = (
     QuestionError,
+    NotServedError,
     LoopError,
     NotAdmittedError,
     UpstreamError,

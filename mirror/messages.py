@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from mirror.credential import Credential
-from mirror.digest import Digest
+from mirror.digest import Check, Digest
 
 # Nothing a read sends is larger: `paths-info` of 10 000 paths is 600 KiB, a git negotiation 200 KiB.
 MAX_REQUEST_BODY: Final = 1 << 20
@@ -37,13 +37,15 @@ class UpstreamRequest:
     """A request the mirror makes, built from scratch and never copied from a client.
 
     *target* is a path (``/api/…``, with its query) on the hub's own upstreams, or an absolute URL on an
-    allow-listed host. The credential is not part of it: the cache decides whose goes along.
+    allow-listed host; *others* are targets that have the same bytes, asked in order where the ones before
+    fail or refuse. The credential is not part of it: the cache decides whose goes along.
     """
 
     method: str
     target: str
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,10 @@ class Response:
 class BlobRef:
     """A blob an answer wants to send from: stored already, or to be filled.
 
-    *digest* is the published digest (sha256 or git blob sha1); *size* in bytes; *source* is where its
-    bytes come from; *hub* and *repo* say on whose account they are fetched, *path* which file of it that is.
+    *digest* is the published digest (sha256 or git blob sha1), or where nothing is published the name of
+    its source, under which the first download is believed and every later one must be the same; *checks*
+    are what else is known of it; *size* in bytes; *source* is where its bytes come from; *hub* and *repo*
+    say on whose account they are fetched, *path* which file of it that is.
     """
 
     digest: Digest
@@ -75,6 +79,7 @@ class BlobRef:
     hub: str
     repo: str
     path: str = field(default="", compare=False)
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,28 @@ class Span:
         return self.end - self.start
 
 
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A whole body whose length is known only once it has been made; it is made once and kept.
+
+    *name* is what it is known by (a source: what it is made of, and how); *transform* names what makes it
+    of *blob*; without a blob it is what *source* sends, to its end. *hub* and *repo* are as in `BlobRef`.
+
+    What is sent is held against *expected* and *checks*, where something is published of it, and against
+    what came first; not with *regenerated*: then upstream makes it anew, of the same content, as it likes.
+    """
+
+    name: Digest
+    source: UpstreamRequest
+    hub: str
+    repo: str
+    blob: BlobRef | None = None
+    transform: str = ""
+    expected: Digest | None = None
+    checks: tuple[Check, ...] = ()
+    regenerated: bool = False
+
+
 Segment: TypeAlias = bytes | Span
 
 
@@ -97,7 +124,8 @@ class Answer:
     """A whole answer to a client.
 
     *headers* do not hold Content-Length, Content-Range, ETag or Accept-Ranges: the door writes those
-    from *body*, *etag* (strong, without quotes) and *ranges* (whether Range applies). *found* is how the
+    from *body*, *etag* (strong, without quotes) and *ranges* (whether Range applies). A *derived*
+    body is made before the door sees the answer. *found* is how the
     answer was found (RFC 9211: ``hit``, ``stale``, ``miss``, ``collapsed``; or ``bypass``). *credential*
     is what a fill of the body may borrow, in memory only; *hub* is whose answer it is, for the counters.
     """
@@ -110,6 +138,7 @@ class Answer:
     found: str = "hit"
     credential: Credential | None = field(default=None, repr=False)
     hub: str = ""
+    derived: Derived | None = None
 
     @property
     def size(self) -> int:

@@ -43,14 +43,16 @@ class Question:
     *repo* is the repo whose audience must admit the caller at *access*, `None` with `Access.NONE`; *about*
     is then the repo that the request names, if any, of whose readers upstream itself decides.
     *caller* is whom a token signed by the mirror was made out to (`Facts.caller`), in place of the
-    request's own credential; `None` where the request speaks for itself. Hubs subclass the three kinds
-    below with what they need to answer.
+    request's own credential; `None` where the request speaks for itself. *anonymous* means that no
+    credential goes upstream, whoever asks: the hub has none. Hubs subclass the three kinds below with what
+    they need to answer.
     """
 
     repo: Repo | None = None
     access: Access = Access.NONE
     caller: str | None = None
     about: Repo | None = None
+    anonymous: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +214,8 @@ class Need:
     *key* is what two callers with the same credential class share. *limit* bounds the response body in
     bytes. With *pages*, absorbing a response may lead on to the next page; the cache then waits at most
     2 s or 5 pages and lets the rest go on behind. With *as_caller* the caller's own credential goes
-    along even for a public repo (the answer is about the caller).
+    along even for a public repo (the answer is about the caller). With *optional* the question can do
+    without: where upstream gives no usable answer in time, the hub absorbs a 503 of its own.
     """
 
     key: str
@@ -220,4 +223,5 @@ class Need:
     limit: int = 32 << 20
     pages: bool = False
     as_caller: bool = False
+    optional: bool = False
     context: Mapping[str, str] = field(default_factory=dict)

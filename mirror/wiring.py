@@ -34,6 +34,7 @@ from mirror.cache.fills import Fills
 from mirror.cache.gate import Gate
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
+from mirror.cache.making import Making
 from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
 from mirror.cache.owntoken import OwnToken
@@ -49,6 +50,7 @@ from mirror.index.arrears import Arrears
 from mirror.index.grants import Grants
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
+from mirror.store.draft import Draft
 from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
 from mirror.store.partials import Partials
@@ -64,10 +66,10 @@ from mirror.upkeep.sweep import Sweep
 from mirror.upkeep.watch import Watch
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
+from mirror.upstream.clients import open_clients
 from mirror.upstream.contract import Timeouts
 from mirror.upstream.policy import Policy
 from mirror.upstream.proxies import Proxies
-from mirror.upstream.standing import Standing
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
 from mirror.web.control import listen
@@ -172,7 +174,6 @@ class Mirror:
         evictor = Evictor(
             store, partials, index.catalog, lambda: pinned(index.journal, index.catalog), observe
         )
-
         grants = Grants(index.journal)
 
         # The way out.
@@ -209,11 +210,22 @@ class Mirror:
         outages = Outages(client, clock, observe, look=not settings.offline)
         stack.push_async_callback(outages.close)
         unwell = Unwell(clock, observe)
+        making = Making(
+            fills=fills,
+            upstream=client,
+            drafts=lambda: Draft(layout, ledger),
+            partials=partials,
+            transforms=registry.transforms(),
+            disk=disk,
+            observe=observe,
+        )
+        stack.push_async_callback(making.close)
         bodies = Bodies(
             fills=fills,
             upstream=client,
             outages=outages,
             asking=asking,
+            making=making,
             unwell=unwell,
             offline=settings.offline,
         )
@@ -309,11 +321,13 @@ def _gate(settings: Settings, clock: Clock) -> Gate:
 async def _way_out(
     stack: AsyncExitStack, settings: Settings, clock: Clock, observe: Observer
 ) -> tuple[Client, Transfers]:
-    """The two clients that ask upstream, and nothing else does; they share what they learn of hosts."""
+    """The two clients that ask upstream, and nothing else does."""
+    hosts = registry.elsewhere(settings.upstream_hosts, settings.huggingface_upstreams)
     policy = Policy(
-        {"huggingface": settings.huggingface_upstreams},
-        settings.upstream_hosts,
+        {"huggingface": settings.huggingface_upstreams} | registry.upstreams(hosts),
+        hosts,
         settings.upstream_redirect_hosts,
+        registry.known_hosts(),
     )
     proxies = Proxies(
         settings.upstream_https_proxy, settings.upstream_http_proxy, settings.upstream_no_proxy
@@ -321,33 +335,16 @@ async def _way_out(
     if str(proxies):
         _LOG.info("Upstream is asked through %s.", proxies)
     addresses = Addresses(lambda host: policy.named(host) or proxies.named(host), clock)
-    stack.callback(addresses.close)
-    trust = tls_context(settings.upstream_ca)
-    timeouts = Timeouts(connect=CONNECT)
-    standing = Standing(clock)
-    client = Client(
+    return await open_clients(
+        stack,
         policy,
         addresses,
-        trust=trust,
+        trust=tls_context(settings.upstream_ca),
         clock=clock,
         observe=observe,
-        standing=standing,
-        timeouts=timeouts,
+        timeouts=Timeouts(connect=CONNECT),
         proxies=proxies,
     )
-    await client.open()
-    stack.push_async_callback(client.close)
-    transfers = Transfers(
-        policy,
-        addresses,
-        trust=trust,
-        clock=clock,
-        standing=standing,
-        timeouts=timeouts,
-        proxies=proxies,
-    )
-    stack.callback(transfers.close)
-    return client, transfers
 
 
 def _telemetry() -> Telemetry:

@@ -16,10 +16,10 @@ from mirror.cache.flights import Flights
 from mirror.cache.learning import Learning
 from mirror.clock import Clock
 from mirror.credential import Credential
-from mirror.errors import UpstreamRefusedError
+from mirror.errors import UpstreamRefusedError, UpstreamUnavailableError
 from mirror.hubs.base import Hub
 from mirror.index.protocol import Index
-from mirror.messages import UpstreamRequest
+from mirror.messages import Response, UpstreamRequest
 from mirror.names import (
     Access,
     Entries,
@@ -40,8 +40,12 @@ from mirror.upstream.contract import Asker
 PAGES_PATIENCE: Final = 2.0
 PAGES_AT_HAND: Final = 5
 
+# How long what a question can do without is waited for, in seconds.
+OPTIONAL_PATIENCE: Final = 5.0
+
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
+_UNAVAILABLE: Final = 503
 
 
 @dataclass(slots=True)
@@ -172,9 +176,7 @@ class Asking:
     async def _ask(
         self, hub: Hub, question: Question, need: Need, request: UpstreamRequest, voice: Voice
     ) -> Sequence[Fact]:
-        response = await self._upstream.ask(
-            hub.name, voice.on_its_way(request), voice.credential, limit=need.limit
-        )
+        response = await self._response(hub, need, voice.on_its_way(request), voice)
         now = self._clock.wall()
         try:
             return hub.absorb(question, need, response, now)
@@ -184,6 +186,20 @@ class Asking:
                 lessons += self._withdrawn(self._canonical(question), error, now)
             await self._learning.learn(lessons, voice.fingerprint)
             raise
+
+    async def _response(
+        self, hub: Hub, need: Need, request: UpstreamRequest, voice: Voice
+    ) -> Response:
+        patience = OPTIONAL_PATIENCE if need.optional else None
+        try:
+            async with asyncio.timeout(patience):
+                return await self._upstream.ask(
+                    hub.name, request, voice.credential, limit=need.limit
+                )
+        except (UpstreamUnavailableError, TimeoutError):
+            if not need.optional:
+                raise
+            return Response(_UNAVAILABLE, {}, b"", "", "")
 
     async def refused(self, repo: Repo, error: UpstreamRefusedError, voice: Voice) -> bool:
         """Learn from a download that upstream refused; tells whether *repo* is less open than believed."""

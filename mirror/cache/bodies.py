@@ -13,6 +13,7 @@ from mirror.cache.facts import View
 from mirror.cache.fillplan import Wish
 from mirror.cache.fills import Fills
 from mirror.cache.fillwishes import wanted
+from mirror.cache.making import Making
 from mirror.cache.outage import Outages
 from mirror.cache.through import can_pass, pass_through
 from mirror.cache.unwell import Unwell
@@ -25,7 +26,7 @@ from mirror.errors import (
     UpstreamUnreachableError,
 )
 from mirror.hubs.base import Hub
-from mirror.messages import Answer, BlobRef, Relay, RequestHead
+from mirror.messages import Answer, BlobRef, Relay, RequestHead, Span
 from mirror.names import Artifact, Question, Tunnel
 from mirror.upstream.contract import Asker, Stream
 
@@ -47,10 +48,12 @@ class Bodies:
         upstream: Asker,
         outages: Outages,
         asking: Asking,
+        making: Making,
         unwell: Unwell,
         offline: bool,
     ) -> None:
         self._fills = fills
+        self._making = making
         self._upstream = upstream
         self._outages = outages
         self._asking = asking
@@ -72,6 +75,7 @@ class Bodies:
         instead of bytes, `OfflineError` when it cannot be asked, and `NoLongerOpenError` when the
         question must be judged anew.
         """
+        answer = await self._made(hub, question, answer, voice, view)
         blobs = wanted(answer, head)
         cold = [blob for blob in blobs if not self._fills.holds(blob)]
         if not cold:
@@ -111,6 +115,27 @@ class Bodies:
             if await self._fills.begin(sent, voice.credential, wish) == "miss":
                 found = "miss"
         return found
+
+    async def _made(
+        self, hub: Hub, question: Question, answer: Answer, voice: Voice, view: View
+    ) -> Answer:
+        """*answer* with a body of known length: what is to be made is made now."""
+        body = answer.derived
+        if body is None:
+            return answer
+        lacks = self._making.lacks(body)
+        if lacks and (self._offline or view.offline or self._outages.down(hub.name)):
+            raise self._lacking(question)
+        try:
+            blob = await self._making.make(body, voice)
+        except (UpstreamUnreachableError, TruncatedBodyError) as error:
+            self._outages.failed(hub.name, error)
+            raise self._lacking(question) from error
+        if lacks:
+            self._outages.answered(hub.name)
+        spans = (Span(blob, 0, blob.size),) if blob.size else ()
+        found = "miss" if lacks else answer.found
+        return replace(answer, body=spans, etag=blob.digest.hex, found=found, derived=None)
 
     async def tunnel(self, hub: Hub, question: Tunnel, voice: Voice) -> Relay:
         """Open what can only be passed on, as it comes."""

@@ -33,7 +33,7 @@ from mirror.messages import BlobRef
 from mirror.store.extents import Extents
 from mirror.store.partial import Partial
 from mirror.store.partials import Partials
-from mirror.upstream.failures import StoppedError
+from mirror.upstream.failures import OtherSizeError, StoppedError
 
 # How long a fill that was only for parts of its blob waits for the next reader of it, in seconds.
 LINGER: Final = 5.0
@@ -249,7 +249,9 @@ class Fill:
         complete = False
         try:
             means.observe(FillStarted(self.blob.hub, self.blob.size))
-            partial = self._file = means.partials.begin(self.blob.digest, self.blob.size)
+            partial = self._file = means.partials.begin(
+                self.blob.digest, self.blob.size, self.blob.checks
+            )
             complete = self._work.run(partial)
             if complete:
                 partial.finish()
@@ -323,6 +325,10 @@ class Fill:
                     partial.keep()
             else:
                 partial.abandon()
+        if isinstance(error, OtherSizeError) and self.blob.digest.proves:
+            self._means.observe(
+                Alarm("size-mismatch", f"{self.blob.repo}: {error.message} Nothing was published.")
+            )
         if isinstance(error, DigestMismatchError):
             self._means.observe(
                 Alarm(

@@ -9,6 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -21,14 +22,14 @@ from mirror.cache.flights import Flights
 from mirror.cache.keeper import Feed
 from mirror.clock import Clock
 from mirror.credential import Credential
-from mirror.digest import GIT_SHA1, SHA256, Digest, Hasher, sha256_of
+from mirror.digest import SHA256, SOURCE, Digest, git_sha1_of, sha256_of
 from mirror.errors import MirrorError, StoreError, UpstreamRefusedError
 from mirror.events import Alarm, Observer
 from mirror.index.arrears import Arrears
 from mirror.index.journal import Journal
 from mirror.index.protocol import Index
 from mirror.messages import BlobRef
-from mirror.store.blobs import DiskStore
+from mirror.store.blobs import Blob, DiskStore, StoredBlob
 from mirror.store.partial import Partial
 from mirror.store.partials import Partials
 from mirror.upstream.contract import Fetcher
@@ -84,7 +85,7 @@ class Fills:
 
     def prepare(self) -> None:
         """Put the empty blob into the store: nobody has to be asked for it. Blocks on the disk."""
-        named = Hasher(0, GIT_SHA1).digest(GIT_SHA1)
+        named = git_sha1_of(b"")
         if self._catalog.sha256_of(named) is None or self._store.find(sha256_of(b"")) is None:
             empty = self._means.partials.begin(named, 0)
             empty.finish()
@@ -96,6 +97,13 @@ class Fills:
     def name_of(self, digest: Digest) -> Digest | None:
         """The sha256 that a published *digest* is stored under, if that is known."""
         return digest if digest.algorithm == SHA256 else self._catalog.sha256_of(digest)
+
+    def known(self, blob: BlobRef) -> BlobRef:
+        """*blob* by what it must be: where only its source has a name, what came from there first."""
+        if blob.digest.algorithm != SOURCE:
+            return blob
+        name = self._catalog.sha256_of(blob.digest)
+        return blob if name is None else replace(blob, digest=name)
 
     def holds(self, blob: BlobRef) -> bool:
         """Whether the whole blob is here, stored or verified and on its way into the store."""
@@ -119,6 +127,7 @@ class Fills:
         upstream said instead of bytes.
         """
         while True:
+            blob = self.known(blob)
             await self._retired(blob.digest)
             if self.holds(blob):
                 return "hit"
@@ -141,17 +150,60 @@ class Fills:
 
     async def follow(self, blob: BlobRef, credential: Credential | None) -> Feed:
         """A reader of the blob, filling it if it is cold."""
-        name = self.name_of(blob.digest)
-        if name is not None:
-            stored = self._store.open(name)
-            if stored is not None:
-                return StoredFeed(stored, self._disk, self._corrupt)
+        stored = self._open(blob)
+        if stored is not None:
+            return StoredFeed(stored, self._disk, self._corrupt)
+        blob = self.known(blob)
         await self._retired(blob.digest)
         self._keep_promise(blob.digest)
         fill, _ = self._fill(blob, credential, None)
         await asyncio.shield(fill.ready)
         fill.promised = max(0, fill.promised - 1)
         return fill.feed()
+
+    async def fetch(self, blob: BlobRef, credential: Credential | None) -> StoredBlob:
+        """The whole blob out of the store, filled first if it is cold; the caller closes it."""
+        blob = self.known(blob)  # Its fill is known by that name too.
+        stored = self._open(blob)
+        if stored is None:
+            await self.begin(blob, credential)
+            feed = await self.follow(blob, credential)
+            try:
+                at = 0
+                while at < feed.size:
+                    at = feed.ready(at, whole=True)
+                    if at < feed.size:
+                        await feed.more(at, whole=True)
+            finally:
+                feed.close()
+            while (fill := self._running.get(blob.digest)) is not None:
+                await asyncio.shield(fill.over)
+            stored = self._open(blob)
+        if stored is None:
+            raise StoreError("A file that was just fetched is not in the store.", hint="Ask again.")
+        return stored
+
+    def made(self, name: Digest) -> Blob | None:
+        """What *name* (a source, a digest) is known to be, if that is here."""
+        sha256 = self.name_of(name)
+        return None if sha256 is None else self._store.find(sha256)
+
+    async def keep(self, name: Digest, made: Partial) -> Blob:
+        """Take a finished partial into the store, as what *name* is. Raises `StoreError`."""
+        blob = Blob(made.sha256, made.size)
+        try:
+            await self._in_pool(partial(self._put, [made], [(name, blob.digest)]))
+        finally:
+            made.close()
+        return blob
+
+    async def call(self, name: Digest, blob: Blob) -> None:
+        """Know a stored *blob* as what *name* is too. Raises `StoreError`."""
+        await self._in_pool(partial(self._put, [], [(name, blob.digest)]))
+
+    def _open(self, blob: BlobRef) -> StoredBlob | None:
+        name = self.name_of(blob.digest)
+        return None if name is None else self._store.open(name)
 
     def running(self) -> Sequence[Fill]:
         """The fills under way."""
@@ -244,13 +296,18 @@ class Fills:
                     self._forget(fill)
                     fill.end()
 
-    def _put(self, partials: Sequence[Partial]) -> None:
+    def _put(
+        self, partials: Sequence[Partial], names: Sequence[tuple[Digest, Digest]] = ()
+    ) -> None:
         """Publish, then name: the order that a crash cannot turn into a name without bytes."""
         blobs = self._store.put(partials)
         links = [
-            (partial.expected, blob.digest)
-            for partial, blob in zip(partials, blobs, strict=True)
-            if partial.expected.algorithm != SHA256
+            *names,
+            *(
+                (partial.expected, blob.digest)
+                for partial, blob in zip(partials, blobs, strict=True)
+                if partial.expected.algorithm != SHA256
+            ),
         ]
         if links:
             self._journal.link(links)

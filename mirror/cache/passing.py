@@ -127,9 +127,9 @@ class PassingFeed:
 
     async def _pass(self) -> None:
         blob, at = self._blob, self._start
-        hasher = Hasher(blob.size, blob.digest.algorithm)
+        hasher = Hasher(blob.size, blob.digest, blob.checks)
         if self._whole and not await self._prefix(hasher, at):
-            hasher, at = Hasher(blob.size, blob.digest.algorithm), 0
+            hasher, at = Hasher(blob.size, blob.digest, blob.checks), 0
         async with self._open_at(at) as stream:
             _check(stream, at, blob.size)
             async for chunk in stream.chunks():
@@ -147,8 +147,8 @@ class PassingFeed:
         if at != blob.size:
             raise TruncatedBodyError("Upstream broke off.", expected=blob.size, got=at)
         if self._whole:
-            got = hasher.digest(blob.digest.algorithm)
-            if got != blob.digest:
+            got = hasher.differs()
+            if got is not None:
                 raise DigestMismatchError(
                     f"The bytes that came for {blob.digest} are others.",
                     expected=blob.digest,

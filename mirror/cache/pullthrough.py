@@ -200,8 +200,13 @@ class PullThrough:
         try:
             await asyncio.shield(task)
         except UpstreamRefusedError as error:
-            # Granted is who may read what is here, also where the hub would refuse them.
-            if stale is not None and self._closed_to(error) and self._by_grant(question, stale):
+            # Granted is who may read what is here, also where the hub would refuse them. A host that no
+            # credential is sent to means its own rate limit, or a signature that it got wrong.
+            if (
+                stale is not None
+                and self._closed_to(error)
+                and (question.anonymous or self._by_grant(question, stale))
+            ):
                 return stale, "stale"
             raise
         except UpstreamUnavailableError as error:
@@ -271,7 +276,7 @@ class PullThrough:
             return Voice(None, "", via)
         if question.caller is not None:
             return Voice(self._lent.get(question.caller), question.caller, via)
-        if head.credential is None or head.credential.is_ours:
+        if head.credential is None or head.credential.is_ours or question.anonymous:
             return Voice(None, "", via)
         return Voice(head.credential, head.credential.fingerprint(self._secret), via)
 

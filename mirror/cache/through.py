@@ -79,7 +79,7 @@ def _span(head: RequestHead, answer: Answer, size: int) -> ByteRange | None:
 
 async def _checked(stack: AsyncExitStack, stream: Stream, blob: BlobRef) -> AsyncIterator[bytes]:
     """The whole body; its last bytes only once the digest matched."""
-    hasher, received, held = Hasher(blob.size, blob.digest.algorithm), 0, b""
+    hasher, received, held = Hasher(blob.size, blob.digest, blob.checks), 0, b""
     async with stack:
         async for chunk in stream.chunks():
             hasher.update(chunk)
@@ -88,10 +88,10 @@ async def _checked(stack: AsyncExitStack, stream: Stream, blob: BlobRef) -> Asyn
             if len(held) > WITHHELD:
                 yield held[:-WITHHELD]
                 held = held[-WITHHELD:]
-    got = hasher.digest(blob.digest.algorithm)
+    got = hasher.differs()
     if received != blob.size:
         raise TruncatedBodyError("Upstream broke off.", expected=blob.size, got=received)
-    if got != blob.digest:
+    if got is not None:
         raise DigestMismatchError(
             f"The bytes that came for {blob.digest} are others.", expected=blob.digest, got=got
         )

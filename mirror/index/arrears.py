@@ -68,8 +68,8 @@ class Arrears:
             self._settle()
 
     def link(self, links: Sequence[tuple[Digest, Digest]]) -> None:
-        """Write down, now or later, which sha256 each git sha1 is of."""
-        self.append([Link(git_sha1, sha256) for git_sha1, sha256 in links])
+        """Write down, now or later, which sha256 each other name is of."""
+        self.append([Link(name, sha256) for name, sha256 in links])
 
     def save(self, repo: Repo, commit: str) -> None:
         """Write the record of *commit*, now or later. Blocks on the disk."""

@@ -144,11 +144,11 @@ class Catalog(Overlay):
             lambda held: held.touch(digests, self._uses(len(digests))),
         )
 
-    def link(self, git_sha1: Digest, sha256: Digest) -> "Future[None]":
-        """Note that the content git names *git_sha1* is stored as *sha256*; the first word stands."""
+    def link(self, name: Digest, sha256: Digest) -> "Future[None]":
+        """Note that what *name* (a git sha1, a source) names is stored as *sha256*; the first word stands."""
         return self._writer.submit(
-            lambda connection: recording.link(connection, [(git_sha1, sha256)]),
-            lambda held: held.stored([], [(git_sha1, sha256)], 0),
+            lambda connection: recording.link(connection, [(name, sha256)]),
+            lambda held: held.stored([], [(name, sha256)], 0),
         )
 
     def _uses(self, number: int) -> int:

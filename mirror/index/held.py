@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
-from mirror.digest import GIT_SHA1, SHA256, Digest
+from mirror.digest import SHA256, Digest
 from mirror.errors import StoreFullError
 from mirror.index import packing, recording
 from mirror.index.lookups import Lookups
@@ -137,21 +137,20 @@ class Held:
         links: Sequence[tuple[Digest, Digest]],
         first_use: int,
     ) -> None:
-        """Hold that *blobs* are here, the first with the use *first_use*, and what git calls some."""
-        _expect(SHA256, [digest for digest, _ in blobs] + [sha256 for _, sha256 in links])
-        _expect(GIT_SHA1, [git_sha1 for git_sha1, _ in links])
+        """Hold that *blobs* are here, the first with the use *first_use*, and other names of some."""
+        _expect_sha256([digest for digest, _ in blobs] + [sha256 for _, sha256 in links])
         with self.lock:
             self.something = True
-            for git_sha1, sha256 in links:
-                if self._file.sha256_of(git_sha1) is None:
-                    self.links.setdefault(git_sha1, sha256)
+            for name, sha256 in links:
+                if self._file.sha256_of(name) is None:
+                    self.links.setdefault(name, sha256)
             for used, (digest, size) in enumerate(blobs, start=first_use):
                 self._hide(digest)
                 self.blobs[digest] = StoredBlob(digest, size, used)
 
     def dropped(self, digests: Sequence[Digest]) -> None:
         """Hold that these blobs are here no longer."""
-        _expect(SHA256, digests)
+        _expect_sha256(digests)
         with self.lock:
             self.something = True
             for digest in digests:
@@ -163,7 +162,7 @@ class Held:
 
         Of the others it is forgotten: an order of use that misses some uses is one still.
         """
-        _expect(SHA256, digests)
+        _expect_sha256(digests)
         with self.lock:
             for used, digest in enumerate(digests, start=first_use):
                 if digest in self.blobs:
@@ -337,7 +336,7 @@ class Held:
 
     def _is_here(self, digest: Digest) -> bool:
         name: Digest | None = digest
-        if digest.algorithm == GIT_SHA1:
+        if digest.algorithm != SHA256:
             name = self._file.sha256_of(digest) or self.links.get(digest)
         if name is None:
             return False
@@ -364,9 +363,9 @@ class Held:
             yield _store(blob)
 
 
-def _expect(algorithm: str, digests: Sequence[Digest]) -> None:
+def _expect_sha256(digests: Sequence[Digest]) -> None:
     for digest in digests:
-        recording.named(digest, algorithm)
+        recording.named(digest, SHA256)
 
 
 def _record(facts: Sequence[Fact]) -> Work:

@@ -108,8 +108,8 @@ class Journal:
                         os.ftruncate(self._fd, end)
 
     def link(self, links: Sequence[tuple[Digest, Digest]]) -> None:
-        """Write down which sha256 each git sha1 is of."""
-        self.append([Link(git_sha1, sha256) for git_sha1, sha256 in links])
+        """Write down which sha256 each other name is of."""
+        self.append([Link(name, sha256) for name, sha256 in links])
 
     def ref(self, fact: Ref) -> None:
         """Write down that a revision moved onto a commit that was known before."""

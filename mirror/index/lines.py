@@ -21,9 +21,9 @@ from mirror.names import Alias, Ref, Repo, Visibility
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The content that git names *git_sha1* is stored as *sha256*."""
+    """What *name* (a git sha1, a source) names is stored as *sha256*."""
 
-    git_sha1: Digest
+    name: Digest
     sha256: Digest
 
 
@@ -60,8 +60,8 @@ def decode(text: bytes) -> Line | Unknown | None:
         ((kind, form),) = json.loads(text).items()
         match kind:
             case "link":
-                git_sha1, sha256 = form
-                return Link(Digest.parse(git_sha1), Digest.parse(sha256))
+                name, sha256 = form
+                return Link(Digest.parse(name), Digest.parse(sha256))
             case "ref":
                 repo = _repo(form["hub"], form["repo"])
                 revision, commit = typed(str, form["revision"]), typed(str, form["commit"])
@@ -90,7 +90,7 @@ def subject(line: Line | Unknown) -> tuple[object, ...]:
     """What *line* is about; a later line about the same overrules it."""
     match line:
         case Link():
-            return (Link, line.git_sha1)
+            return (Link, line.name)
         case Ref():
             return (Ref, line.repo, line.revision)
         case Alias():
@@ -106,7 +106,7 @@ def subject(line: Line | Unknown) -> tuple[object, ...]:
 def _form(line: Line) -> dict[str, Any]:
     match line:
         case Link():
-            return {"link": [str(line.git_sha1), str(line.sha256)]}
+            return {"link": [str(line.name), str(line.sha256)]}
         case Ref():
             return {
                 "ref": {

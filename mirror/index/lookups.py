@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from mirror.digest import GIT_SHA1, SHA256, Digest
+from mirror.digest import SHA256, Digest
 from mirror.errors import StoreUnusableError
 from mirror.index import packing, schema
 from mirror.index.codec import decode_reply
@@ -97,8 +97,8 @@ _ACCEPTED: Final = "SELECT 1 FROM verdicts WHERE fingerprint = ? AND accepted LI
 _BLOB: Final = "SELECT size, used FROM blobs WHERE sha256 = ?"
 _REPLY: Final = "SELECT value FROM replies WHERE key = ?"
 _FORMS: Final = "SELECT 1 FROM replies WHERE key >= ? AND key < ? LIMIT ?"
-_LINK: Final = "SELECT sha256 FROM links WHERE git_sha1 = ?"
-_LINKED: Final = "SELECT git_sha1 FROM links WHERE sha256 = ?"
+_LINK: Final = "SELECT sha256 FROM links WHERE name = ?"
+_LINKED: Final = "SELECT name FROM links WHERE sha256 = ?"
 _LEAST_RECENT: Final = """
     SELECT sha256, size, used FROM blobs WHERE used > ? ORDER BY used LIMIT ?
 """
@@ -188,8 +188,8 @@ class Lookups:
             return None
         found = self._found(_BY_DIGEST, repo, packed)
         if found is None and len(packed) == 32:
-            for (git_sha1,) in self._rows(_LINKED, packed):
-                found = found or self._found(_BY_DIGEST, repo, git_sha1)
+            for (name,) in self._rows(_LINKED, packed):
+                found = found or self._found(_BY_DIGEST, repo, name)
         return found
 
     def by_xet(self, repo: Repo, xet_hash: str) -> tuple[str, Entry] | None:
@@ -242,11 +242,9 @@ class Lookups:
 
     # ── blobs ──────────────────────────────────────────────────────────────────────────────────
 
-    def sha256_of(self, git_sha1: Digest) -> Digest | None:
-        """The name in the store of the content that git names *git_sha1*."""
-        if git_sha1.algorithm != GIT_SHA1:
-            return None
-        row = self._row(_LINK, bytes.fromhex(git_sha1.hex))
+    def sha256_of(self, name: Digest) -> Digest | None:
+        """The name in the store of what *name* (a git sha1, a source) names."""
+        row = self._row(_LINK, packing.linked(name))
         return None if row is None else Digest(SHA256, row[0].hex())
 
     def blob(self, sha256: Digest) -> StoredBlob | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mirror.digest import GIT_SHA1, Digest
+from mirror.digest import Digest
 from mirror.index import packing
 from mirror.index.held import BOUND, Held
 from mirror.index.lookups import Lookups
@@ -198,11 +198,9 @@ class Overlay:
 
     # ── blobs ──────────────────────────────────────────────────────────────────────────────────
 
-    def sha256_of(self, git_sha1: Digest) -> Digest | None:
-        """The name in the store of the content that git names *git_sha1*."""
-        if git_sha1.algorithm != GIT_SHA1:
-            return None
-        return self._file.sha256_of(git_sha1) or self._held.links.get(git_sha1)
+    def sha256_of(self, name: Digest) -> Digest | None:
+        """The name in the store of what *name* (a git sha1, a source) names."""
+        return self._file.sha256_of(name) or self._held.links.get(name)
 
     def totals(self) -> Totals:
         """What is stored, in all."""

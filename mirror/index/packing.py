@@ -10,7 +10,7 @@ import json
 import zlib
 from typing import Final, TypeAlias
 
-from mirror.digest import GIT_SHA1, SHA256, Digest
+from mirror.digest import GIT_SHA1, SHA256, SOURCE, Digest
 from mirror.names import Entry
 
 Packed: TypeAlias = bytes | str
@@ -66,6 +66,15 @@ def unpack(packed: Packed) -> str:
 def digest_of(packed: bytes) -> Digest:
     """The digest whose bytes these are; its length (32 or 20 bytes) tells the algorithm."""
     return Digest(_ALGORITHMS[len(packed)], packed.hex())
+
+
+def linked(digest: Digest) -> bytes:
+    """Pack the name that a link leads from; no two names of different kinds are ever the same bytes.
+
+    The name of a source is as long as a sha256, and content can be made that has it for its sha256.
+    """
+    packed = bytes.fromhex(digest.hex)
+    return b"\0" + packed if digest.algorithm == SOURCE else packed
 
 
 def entry_row(entry: Entry) -> EntryRow:

@@ -172,12 +172,12 @@ class Index(Protocol):
         """Note that the blobs of these sha256 were wanted, in this order; unknown ones are passed over."""
         ...
 
-    def link(self, git_sha1: Digest, sha256: Digest) -> "Future[None]":
-        """Note that the content git names *git_sha1* is stored as *sha256*; the first word stands."""
+    def link(self, name: Digest, sha256: Digest) -> "Future[None]":
+        """Note that what *name* (a git sha1, a source) names is stored as *sha256*; the first word stands."""
         ...
 
-    def sha256_of(self, git_sha1: Digest) -> Digest | None:
-        """The name in the store of the content that git names *git_sha1*."""
+    def sha256_of(self, name: Digest) -> Digest | None:
+        """The name in the store of what *name* (a git sha1, a source) names."""
         ...
 
     def totals(self) -> Totals:

@@ -51,7 +51,7 @@ def rebuild(
     for line in journal.replay():
         match line:
             case Link():
-                links.append((line.git_sha1, line.sha256))
+                links.append((line.name, line.sha256))
             case Ref() | Visibility():
                 latest.note(line)
             case Note():

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from mirror.digest import GIT_SHA1, SHA256, Digest
+from mirror.digest import SHA256, Digest
 from mirror.index import packing
 from mirror.index.codec import encode_reply
 from mirror.names import (
@@ -85,7 +85,7 @@ _BLOB: Final = """
     ON CONFLICT (sha256) DO UPDATE SET size = excluded.size, used = excluded.used
 """
 _LINK: Final = """
-    INSERT INTO links (git_sha1, sha256) VALUES (?, ?) ON CONFLICT (git_sha1) DO NOTHING
+    INSERT INTO links (name, sha256) VALUES (?, ?) ON CONFLICT (name) DO NOTHING
 """
 
 
@@ -142,9 +142,9 @@ def store(
 
 
 def link(connection: sqlite3.Connection, links: Iterable[tuple[Digest, Digest]]) -> None:
-    """Note which sha256 each git sha1 is of; what is known of one never changes."""
+    """Note which sha256 each other name is of; what is known of one never changes."""
     connection.executemany(
-        _LINK, [(named(git, GIT_SHA1), named(sha256, SHA256)) for git, sha256 in links]
+        _LINK, [(packing.linked(name), named(sha256, SHA256)) for name, sha256 in links]
     )
 
 

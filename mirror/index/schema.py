@@ -112,7 +112,7 @@ CREATE TABLE xets (
 ) WITHOUT ROWID, STRICT;
 
 CREATE TABLE links (
-    git_sha1 BLOB PRIMARY KEY,
+    name BLOB PRIMARY KEY,                                  -- mirror.index.packing.linked
     sha256 BLOB NOT NULL
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX links_by_sha256 ON links (sha256);
@@ -163,7 +163,7 @@ _KNOW_CONTENT: Final = """
     INSERT INTO contents (digest, repo, size, stored, entry)
     SELECT NEW.digest, repo, NEW.size,
         EXISTS (SELECT 1 FROM blobs WHERE sha256 = NEW.digest)
-            OR EXISTS (SELECT 1 FROM links JOIN blobs USING (sha256) WHERE git_sha1 = NEW.digest),
+            OR EXISTS (SELECT 1 FROM links JOIN blobs USING (sha256) WHERE name = NEW.digest),
         NEW.id
     FROM snapshots WHERE id = NEW.snapshot
     ON CONFLICT (digest, repo) DO NOTHING;
@@ -207,7 +207,7 @@ CREATE TRIGGER blob_stored AFTER INSERT ON blobs BEGIN
     UPDATE totals SET blobs = blobs + 1, size = size + NEW.size;
     UPDATE contents SET stored = 1 WHERE digest = NEW.sha256;
     UPDATE contents SET stored = 1
-        WHERE digest IN (SELECT git_sha1 FROM links WHERE sha256 = NEW.sha256);
+        WHERE digest IN (SELECT name FROM links WHERE sha256 = NEW.sha256);
 END;
 CREATE TRIGGER blob_resized AFTER UPDATE OF size ON blobs BEGIN
     UPDATE totals SET size = size + NEW.size - OLD.size;
@@ -216,11 +216,11 @@ CREATE TRIGGER blob_dropped AFTER DELETE ON blobs BEGIN
     UPDATE totals SET blobs = blobs - 1, size = size - OLD.size;
     UPDATE contents SET stored = 0 WHERE digest = OLD.sha256;
     UPDATE contents SET stored = 0
-        WHERE digest IN (SELECT git_sha1 FROM links WHERE sha256 = OLD.sha256);
+        WHERE digest IN (SELECT name FROM links WHERE sha256 = OLD.sha256);
 END;
 CREATE TRIGGER blob_linked AFTER INSERT ON links BEGIN
     UPDATE contents SET stored = 1
-        WHERE digest = NEW.git_sha1 AND EXISTS (SELECT 1 FROM blobs WHERE sha256 = NEW.sha256);
+        WHERE digest = NEW.name AND EXISTS (SELECT 1 FROM blobs WHERE sha256 = NEW.sha256);
 END;
 """
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 from zlib import crc32
 
-from mirror.digest import SHA256, Buffer, Digest
+from mirror.digest import Buffer, Digest
 from mirror.errors import DigestMismatchError, StoreCorruptError, StoreError, TruncatedBodyError
 from mirror.store import durable
 from mirror.store.ahead import Ahead
@@ -50,6 +50,7 @@ class Partial:
         fd: int,
         *,
         held: int,
+        prefix: Prefix,
         residency: Residency,
         syncer: Executor,
         ended: Callable[[], None],
@@ -57,15 +58,14 @@ class Partial:
         self.expected = progress.digest
         self.size = progress.size
         self.validator = progress.validator
-        """The strong ETag of the source, which a resume sends as ``If-Range``; `None` if it has none."""
+        """The strong ETag of the source, sent as ``If-Range`` by a resume; `None` if it has none."""
         self._folder = folder
         self._reservation = reservation
         self._fd = fd
         self._residency = residency
         self._ended = ended
         self._open = True
-        self._prefix = Prefix(self.size, self.expected.algorithm)
-        self._ahead = Ahead()
+        self._prefix, self._ahead = prefix, Ahead()
         self._lock = threading.Lock()  # what is ahead, room and syncs: held for moments only
         self._hashing = threading.Lock()
         self._written = held  # the most bytes that the file ever held, also before a restart
@@ -130,7 +130,7 @@ class Partial:
         """
         self._require_open()
         if self._prefix.received + memoryview(chunk).nbytes > self.size:
-            got = self._prefix.foretell(self.expected.algorithm, chunk)
+            got = self._prefix.foretell(chunk)
             self._mismatch(f"More bytes came for {self.expected} than the {self.size} it has.", got)
         self.write(self._prefix.received, chunk)
 
@@ -213,11 +213,11 @@ class Partial:
         self.validator, self._unsynced = None, 0
         self._note_progress(Progress(self.expected, self.size))
         with self._lock:
-            self._prefix, self._ahead = Prefix(self.size, self.expected.algorithm), Ahead()
+            self._prefix, self._ahead = self._prefix.anew(), Ahead()
         self.take_again(keep)
 
     def finish(self) -> None:
-        """Compare size, then digest; `sha256` is known afterwards and `DiskStore.put` may have it.
+        """Compare size, then digest and checks; `sha256` is known afterwards and `DiskStore.put` may have it.
 
         Raises `TruncatedBodyError` when bytes are missing (the partial stays and may be continued) and
         `DigestMismatchError` when they are not what the digest says (the partial is removed).
@@ -226,10 +226,10 @@ class Partial:
         if self._prefix.received != self.size:
             msg = f"Only {self._prefix.received} of the {self.size} bytes of {self.expected} came."
             raise TruncatedBodyError(msg, expected=self.size, got=self._prefix.received)
-        got = self._prefix.digest(self.expected.algorithm)
-        if got != self.expected:
-            self._mismatch(f"The bytes that came for {self.expected} are others.", got)
-        self._sha256 = self._prefix.digest(SHA256)
+        got = self._prefix.differs()
+        if got is not None:
+            self._mismatch(f"The bytes that came for {self._prefix.awaited} are others.", got)
+        self._sha256 = self._prefix.digest()
 
     # ── reading meanwhile ────────────────────────────────────────────────────────────────────────
 

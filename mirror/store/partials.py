@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mirror.digest import Digest
+from mirror.digest import Check, Digest
 from mirror.errors import StoreError
 from mirror.store import durable
 from mirror.store.layout import PARTIAL_DATA, PARTIAL_JOURNAL, Layout, held_by
 from mirror.store.ledger import Ledger
 from mirror.store.partial import Partial
+from mirror.store.prefix import Prefix
 from mirror.store.residency import Residency, Unknown, random_access
 from mirror.store.resume import Progress
 
@@ -54,17 +55,17 @@ class Partials:
         self._busy: set[Digest] = set()
         self._lock = threading.Lock()
 
-    def begin(self, expected: Digest, size: int) -> Partial:
+    def begin(self, expected: Digest, size: int, checks: tuple[Check, ...] = ()) -> Partial:
         """Open the partial of a blob of *size* bytes, with what an earlier attempt left of it.
 
-        Room for all of it is reserved first. What is there is read and hashed again, which takes 0.9 s
-        per GiB. Raises `StoreFullError` when there is no room, and `StoreError` when the disk fails or
-        the same blob is being written already.
+        *checks* are what it must be beside what *expected* says. Room for all of it is reserved first. What
+        is there is read and hashed again, which takes 0.9 s per GiB. Raises `StoreFullError` when there is
+        no room, and `StoreError` when the disk fails or the same blob is being written already.
         """
         if not self._claim(expected):
             raise StoreError(f"{expected} is on its way in already.")
         try:
-            return self._begin(expected, size)
+            return self._begin(expected, size, checks)
         except OSError as error:
             self._unclaim(expected)
             raise durable.disk_error(error, f"{expected} cannot be written") from error
@@ -97,7 +98,7 @@ class Partials:
         """Wait for the syncs under way; every partial must have ended."""
         self._syncer.shutdown()
 
-    def _begin(self, expected: Digest, size: int) -> Partial:
+    def _begin(self, expected: Digest, size: int, checks: tuple[Check, ...]) -> Partial:
         folder = self._layout.partial(expected)
         progress = self._recover(folder, expected, size)
         held = held_by((folder / PARTIAL_DATA).lstat()) if progress.end else 0
@@ -116,6 +117,7 @@ class Partials:
                 reservation,
                 fd,
                 held=held,
+                prefix=Prefix(size, expected, checks),
                 residency=self._residency,
                 syncer=self._syncer,
                 ended=lambda: self._unclaim(expected),

@@ -6,7 +6,7 @@ on each whole piece has its checksum, and readers may be shown it as long as it 
 
 from zlib import crc32
 
-from mirror.digest import Buffer, Digest, Hasher
+from mirror.digest import Buffer, Check, Digest, Hasher
 from mirror.store.residency import RUN, Residency, checked_end
 from mirror.store.sums import PIECE, Sums, SumsBuilder, piece_count
 
@@ -14,16 +14,23 @@ from mirror.store.sums import PIECE, Sums, SumsBuilder, piece_count
 class Prefix:
     """What is known of the first *received* bytes of a blob of *size* bytes.
 
-    One thread at a time takes; others may ask meanwhile.
+    *expected* and *checks* are what all of them will be held against (`mirror.digest.Hasher`). One thread at
+    a time takes; others may ask meanwhile. *awaited* names what they should be, for a sentence.
     """
 
-    __slots__ = ("_builder", "_hasher", "_marks", "received")
+    __slots__ = ("_builder", "_hasher", "_marks", "_whole", "awaited", "received")
 
-    def __init__(self, size: int, algorithm: str) -> None:
+    def __init__(self, size: int, expected: Digest, checks: tuple[Check, ...] = ()) -> None:
+        self.awaited = str(expected) if expected.proves else " and ".join(map(str, checks))
+        self._whole = size, expected, checks
         self.received = 0
-        self._hasher = Hasher(size, algorithm)
+        self._hasher = Hasher(size, expected, checks)
         self._builder = SumsBuilder()
         self._marks = bytearray()
+
+    def anew(self) -> "Prefix":
+        """The same with nothing taken."""
+        return Prefix(*self._whole)
 
     @property
     def marks(self) -> bytes:
@@ -37,14 +44,18 @@ class Prefix:
         self._marks.extend(b"\1" * (self._builder.complete - len(self._marks)))
         self.received += memoryview(chunk).nbytes
 
-    def foretell(self, algorithm: str, surplus: Buffer) -> Digest:
-        """The digest of what was taken and *surplus*; nothing can be taken after."""
+    def foretell(self, surplus: Buffer) -> Digest:
+        """What was taken, and *surplus*, instead of what was expected; nothing can be taken after."""
         self._hasher.update(surplus)
-        return self._hasher.digest(algorithm)
+        return self._hasher.differs() or self._hasher.digest()
 
-    def digest(self, algorithm: str) -> Digest:
-        """The digest of what was taken."""
-        return self._hasher.digest(algorithm)
+    def differs(self) -> Digest | None:
+        """What was taken instead of what was expected, `None` where it is that."""
+        return self._hasher.differs()
+
+    def digest(self) -> Digest:
+        """The sha256 of what was taken."""
+        return self._hasher.digest()
 
     def sums(self, digest: Digest, size: int) -> Sums:
         """The checksums of the whole blob."""

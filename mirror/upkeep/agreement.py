@@ -60,10 +60,10 @@ class Agreement:
     def line(self, text: bytes) -> Iterator[str]:
         """Compare with one line of the journal that can be read."""
         match decode(text):
-            case Link(git_sha1, sha256):
-                known = self._index.sha256_of(git_sha1)
+            case Link(name, sha256):
+                known = self._index.sha256_of(name)
                 if known is None:  # the first word stands, so another one is no disagreement
-                    yield f"{git_sha1} is not known to be {sha256}."
+                    yield f"{name} is not known to be {sha256}."
             case Ref() as ref:
                 yield from self._refs([ref])
             case Alias(asked=asked) if self._index.alias(asked) is None:

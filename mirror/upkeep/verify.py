@@ -234,7 +234,7 @@ class Verification:
         for text, _ in inspection.journal(self._layout):
             line = decode(text)
             if isinstance(line, Link) and line.sha256 in self._lost:
-                wanted[line.git_sha1] = line.sha256
+                wanted[line.name] = line.sha256
         records = self._records()
         for path in records.files():
             record = records.read(path)

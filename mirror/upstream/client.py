@@ -151,7 +151,8 @@ class Client:
     ) -> Response:
         """Return upstream's whole answer; see `mirror.upstream.contract.Asker`."""
         trouble: UpstreamUnavailableError | None = None
-        for step in self._standing.order(self._policy.steps(hub, request.target)):
+        steps = self._policy.steps(hub, request.target, *request.others)
+        for step in self._standing.order(steps):
             try:
                 response, last = await self._walk(
                     hub, step, request, credential, follow=follow_redirects
@@ -186,7 +187,8 @@ class Client:
         self, hub: str, request: UpstreamRequest, credential: Credential | None
     ) -> tuple[aiohttp.ClientResponse, Step]:
         trouble: UpstreamUnavailableError | None = None
-        for step in self._standing.order(self._policy.steps(hub, request.target)):
+        steps = self._policy.steps(hub, request.target, *request.others)
+        for step in self._standing.order(steps):
             try:
                 return await self._walk(hub, step, request, credential, follow=True)
             except UpstreamBusyError:

@@ -20,6 +20,10 @@ class RestartNeededError(UpstreamUnavailableError):
     """The answer to a ranged request cannot continue the bytes at hand; begin again at byte 0."""
 
 
+class OtherSizeError(UpstreamUnavailableError):
+    """The whole file has another length there than it should: it is another file now."""
+
+
 class StorageRefusedError(UpstreamUnavailableError):
     """A host that the hub redirected to refused the bytes: *status* is its answer.
 

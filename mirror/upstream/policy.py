@@ -146,13 +146,16 @@ class Policy:
         self._named_hosts = frozenset(origin.host for origin in self._origins)
         self._known = tuple(_pattern(text) for text in BUILT_IN_REDIRECT_HOSTS)
 
-    def steps(self, hub: str, target: str) -> tuple[Step, ...]:
-        """Name the first requests to try for *target*, in order: one for each base that can serve it.
+    def steps(self, hub: str, *targets: str) -> tuple[Step, ...]:
+        """Name the first requests to try for *targets*, in order: one for each base that can serve one.
 
-        *target* is a path beginning with ``/`` on the hub's own bases, or an absolute URL on one of
+        A target is a path beginning with ``/`` on the hub's own bases, or an absolute URL on one of
         them or on an allow-listed host. The credential of the question is meant for the hub's bases
         and for nothing else. Raises `ForbiddenTargetError` where no step is allowed.
         """
+        return tuple(step for target in targets for step in self._steps(hub, target))
+
+    def _steps(self, hub: str, target: str) -> tuple[Step, ...]:
         bases = self._hubs.get(hub, ())
         if target.startswith("/"):
             path = _clean(target)

@@ -20,6 +20,7 @@ from mirror.errors import (
     ForbiddenTargetError,
     TruncatedBodyError,
     UpstreamBusyError,
+    UpstreamRefusedError,
     UpstreamUnavailableError,
 )
 from mirror.messages import UpstreamRequest
@@ -166,7 +167,7 @@ class Transfers:
             return wanted if source in (None, step.base) else replace(wanted, validator=None)
 
         key = (hub, request.target, credential)
-        trouble: UpstreamUnavailableError | None = None
+        trouble: UpstreamUnavailableError | UpstreamRefusedError | None = None
         known = self._route(key) if wanted.ranged else None
         if known is not None:
             step, hub_headers = known
@@ -176,11 +177,16 @@ class Transfers:
                 raise
             except UpstreamUnavailableError:
                 self._forget(key)  # A signed URL that expired, for one: the hub knows the new one.
-        for step in self._standing.order(self._policy.steps(hub, request.target)):
+        steps = self._policy.steps(hub, request.target, *request.others)
+        for step in self._standing.order(steps):
             try:
                 found = self._walk(step, request, credential, from_step(step), stop)
-            except (UpstreamBusyError, RestartNeededError):
+            except RestartNeededError:
                 raise
+            except (UpstreamBusyError, UpstreamRefusedError) as error:
+                if not request.others:
+                    raise
+                trouble = error
             except UpstreamUnavailableError as error:
                 self._standing.failed(step, error)
                 trouble = error

@@ -17,6 +17,7 @@ from mirror.errors import (
     UpstreamUnreachableError,
 )
 from mirror.upstream.failures import (
+    OtherSizeError,
     ProxyRefusedError,
     RestartNeededError,
     StorageRefusedError,
@@ -127,11 +128,12 @@ def check_fits(status: int, headers: Mapping[str, str], wanted: Wanted, host: st
     length = content_length(headers, host)
     expected = wanted.end - wanted.start
     if "transfer-encoding" not in headers and length is not None and length != expected:
-        page = headers.get("content-type", "").lower().startswith("text/html")
-        like = " It is an HTML page, as a login or a captive portal sends." if page else ""
-        raise UpstreamUnavailableError(
-            f"{host} announced {length} bytes where {expected} should be.{like}"
-        )
+        said = f"{host} announced {length} bytes where {expected} should be."
+        if headers.get("content-type", "").lower().startswith("text/html"):
+            raise UpstreamUnavailableError(
+                f"{said} It is an HTML page, as a login or a captive portal sends."
+            )
+        raise OtherSizeError(said)
 
 
 def _check_range(headers: Mapping[str, str], wanted: Wanted, host: str) -> None:

@@ -29,7 +29,7 @@ LOCKS = HERE / "locks"
 NODE_GROUPS = {"node": HERE / "node", "http-cache": HERE / "http_cache"}
 
 #: Groups of Python clients, by the name of their lock file.
-PYTHON_GROUPS = ("hub24", "hub133", "hub036", "hub025", "ml")
+PYTHON_GROUPS = ("hub24", "hub133", "hub036", "hub025", "ml", "kagglehub03")
 
 _BUILD_SECONDS = 1200
 _DIGEST_LENGTH = 12

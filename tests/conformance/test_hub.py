@@ -21,6 +21,7 @@ from mirror.hubs.base import Hub
 from mirror.messages import Answer, RequestHead, Span
 from mirror.names import Access, Question, Tunnel
 from tests.doubles.scripted_facts import Engine, ScriptedFacts, ScriptedUpstream
+from tests.hubs import hosted
 from tests.hubs.huggingface import scripts
 
 BASE: Final = "http://mirror.test:8090"
@@ -59,7 +60,10 @@ SAMPLES: Final[dict[str, tuple[tuple[str, str, str, bytes], ...]]] = {
         ("POST", "/-/cas/v1/telemetry", "", b"{}"),
     ),
 }  # fmt: skip
-UPSTREAMS: Final = {"huggingface": scripts.upstream}
+SAMPLES.update(hosted.SAMPLES)
+UPSTREAMS: Final = {"huggingface": scripts.upstream} | dict.fromkeys(
+    hosted.SAMPLES, hosted.upstream
+)
 CASES: Final = [
     pytest.param(hub, sample, id=f"{hub.name} {number} {sample[0]} {sample[1]}")
     for hub in HUBS

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mirror.digest import Digest, source_of
 from mirror.errors import StoreUnusableError
 from mirror.index.catalog import Catalog
 from mirror.index.protocol import Index, StoredBlob, Totals
@@ -323,6 +324,13 @@ def test_links_first_word_stands(index: Index) -> None:
     """Which content a git sha1 names does not change, so a second answer is not believed."""
     index.link(git_sha1("a"), sha256("a")).result()
     index.link(git_sha1("a"), sha256("forged")).result()
+    source = source_of("https://host/a")
+    index.link(source, sha256("b")).result()
+    index.link(source, sha256("forged")).result()
+
+    assert index.sha256_of(source) == sha256("b")
+    # Content can be made whose sha256 is what a source is called by: that is no link.
+    assert index.sha256_of(Digest("sha256", source.hex)) is None
 
     assert index.sha256_of(git_sha1("a")) == sha256("a")
     assert index.sha256_of(git_sha1("b")) is None

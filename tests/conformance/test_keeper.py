@@ -18,6 +18,7 @@ from mirror.cache.fills import Fills
 from mirror.cache.keeper import Feed, Keeper
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
+from mirror.cache.making import Making
 from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
@@ -31,6 +32,7 @@ from mirror.index.records import Records
 from mirror.messages import Answer, BlobRef, RequestHead, Span
 from mirror.store import durable
 from mirror.store.blobs import DiskStore
+from mirror.store.draft import Draft
 from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
 from mirror.store.partials import Partials
@@ -63,10 +65,11 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
     upstream = ScriptedUpstream(
         {"/good": Scripted(200, GOOD), "/bad": Scripted(200, wrong)}, clock=clock
     )
+    partials = Partials(layout, ledger, residency=store.residency)
     with ThreadPoolExecutor(4) as workers, ThreadPoolExecutor(4) as disk:
         fills = Fills(
             store=store,
-            partials=Partials(layout, ledger, residency=store.residency),
+            partials=partials,
             catalog=index,
             journal=journal,
             fetcher=upstream,
@@ -89,6 +92,15 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
             upstream=upstream,
             outages=outages,
             asking=asking,
+            making=Making(
+                fills=fills,
+                upstream=upstream,
+                drafts=lambda: Draft(layout, ledger),
+                partials=partials,
+                transforms={},
+                disk=disk,
+                observe=lambda _: None,
+            ),
             unwell=unwell,
             offline=False,
         )

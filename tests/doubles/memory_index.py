@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
-from mirror.digest import GIT_SHA1, SHA256, Digest
+from mirror.digest import SHA256, Digest
 from mirror.errors import StoreUnusableError
 from mirror.index.protocol import RepoRow, StoredBlob, Totals
 from mirror.names import (
@@ -170,8 +170,8 @@ class MemoryIndex:
         def work() -> None:
             for digest, _ in blobs:
                 _expect(digest, SHA256)
-            for git_sha1, sha256 in links:
-                self._link(git_sha1, sha256)
+            for name, sha256 in links:
+                self._link(name, sha256)
             for digest, size in blobs:
                 self._blobs[digest] = StoredBlob(digest, size, self._use())
 
@@ -199,13 +199,13 @@ class MemoryIndex:
 
         return self._do(work)
 
-    def link(self, git_sha1: Digest, sha256: Digest) -> "Future[None]":
-        """Note that the content git names *git_sha1* is stored as *sha256*."""
-        return self._do(lambda: self._link(git_sha1, sha256))
+    def link(self, name: Digest, sha256: Digest) -> "Future[None]":
+        """Note that what *name* names is stored as *sha256*."""
+        return self._do(lambda: self._link(name, sha256))
 
-    def sha256_of(self, git_sha1: Digest) -> Digest | None:
-        """The name in the store of the content that git names *git_sha1*."""
-        return self._links.get(git_sha1)
+    def sha256_of(self, name: Digest) -> Digest | None:
+        """The name in the store of what *name* names."""
+        return self._links.get(name)
 
     def totals(self) -> Totals:
         """What is stored, in all."""
@@ -291,10 +291,9 @@ class MemoryIndex:
             known.absent.discard(entry.path)
         known.absent.update(path for path in fact.absent if path not in known.entries)
 
-    def _link(self, git_sha1: Digest, sha256: Digest) -> None:
-        _expect(git_sha1, GIT_SHA1)
+    def _link(self, name: Digest, sha256: Digest) -> None:
         _expect(sha256, SHA256)
-        self._links.setdefault(git_sha1, sha256)
+        self._links.setdefault(name, sha256)
 
     def _saw(self, repo: Repo, seen_at: float) -> None:
         self._seen[repo] = max(self._seen.get(repo, 0.0), seen_at)

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
-from mirror.digest import GIT_SHA1, Hasher, sha256_of
+from mirror.digest import git_sha1_of, sha256_of
 from mirror.index import catalog
 from mirror.index.held import Work
 from mirror.index.writer import Hold, Job, Writer
@@ -50,9 +50,7 @@ class _Inline(Writer):
 
 def commit(data: Path) -> None:
     """Bring the blobs in, whatever an earlier run left."""
-    hasher = Hasher(len(SMALL), GIT_SHA1)
-    hasher.update(SMALL)
-    sha1 = hasher.digest(GIT_SHA1)
+    sha1 = git_sha1_of(SMALL)
     with Kit(data) as kit, Known(kit.layout, kit.store, print, boot=boot_id()) as known:
         half = kit.partials.begin(sha256_of(BIG), len(BIG))
         if not half.received:

@@ -171,6 +171,13 @@ class Running:
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.01)
 
+    def refuses_wrong(self, path: str) -> None:
+        """Ask for a file whose bytes are wrong at upstream: it is cut, or refused if they came at once."""
+        with contextlib.suppress(http.client.IncompleteRead, ConnectionError):
+            assert self.ask(path).status >= 500
+        self.settle()
+        assert "digest-mismatch" in self.log.read_text()
+
     def rss(self) -> int:
         """Peak resident memory of the process, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()

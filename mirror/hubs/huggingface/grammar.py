@@ -6,13 +6,17 @@ Segments are split before they are decoded, so ``refs%2Fpr%2F1`` stays one revis
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote
 
 from mirror.errors import MalformedQuestionError
+from mirror.messages import RequestHead
 from mirror.names import Repo
 
 HUB: Final = "huggingface"
+# Its own, and the mirror of it that Pix2Text asks first.
+_HOSTS: Final = ("huggingface.co", "hf-mirror.com")
 KINDS: Final = ("models", "datasets", "spaces", "kernels")
 
 # What may follow a repo id in the API; it tells one-segment ids (``gpt2``) from two-segment ones.
@@ -36,6 +40,15 @@ _BAD_IN_REVISION: Final = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]|\.\.|//|\A
 _NOT_IN_PATH: Final = re.compile(r"[\x00\ud800-\udfff]")  # NUL, and halves of surrogate pairs
 _TRUE: Final = frozenset(("true", "1", "yes"))
 _PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
+
+
+def at_root(head: RequestHead) -> RequestHead:
+    """*head* as it would be asked of the root, where it names one of the Hub's hosts."""
+    for host in _HOSTS:
+        prefix = f"/-/host/{host}/"
+        if head.path.lower().startswith(prefix) and not head.path.startswith("-/", len(prefix)):
+            return replace(head, path=head.path[len(prefix) - 1 :])
+    return head
 
 
 def is_commit(revision: str) -> bool:

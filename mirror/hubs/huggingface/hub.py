@@ -7,7 +7,7 @@ from mirror.hubs.base import Facts
 from mirror.hubs.huggingface import git, learning, listings, refusals, routes, xet
 from mirror.hubs.huggingface.answers import document, json_document
 from mirror.hubs.huggingface.files import answer_file, answer_object
-from mirror.hubs.huggingface.grammar import HUB
+from mirror.hubs.huggingface.grammar import HUB, at_root
 from mirror.hubs.huggingface.questions import (
     AuthCheck,
     Fixed,
@@ -62,7 +62,7 @@ class HuggingFace:
 
     def recognise(self, head: RequestHead, body: bytes) -> Question | None:
         """Say what a request means; see `mirror.hubs.base.Hub.recognise`."""
-        return routes.recognise(head, body, self._seal, self._search_lifetime)
+        return routes.recognise(at_root(head), body, self._seal, self._search_lifetime)
 
     def needs(self, question: Question, facts: Facts) -> Sequence[Need]:
         """Name the upstream requests still missing."""

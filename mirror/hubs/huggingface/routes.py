@@ -61,6 +61,8 @@ def recognise(
     match first:
         case "-":
             return _cas(head, parts[2:], seal)
+        case "api" if parts[1:2] == ["v1"]:
+            return None  # Kaggle's; the Hub's has no number.
         case "api":
             return recognise_api(head, body, parts[1:], search_lifetime)
         case "v2":

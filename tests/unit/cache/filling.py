@@ -11,7 +11,7 @@ from typing import Any
 from mirror.cache.fills import Fills
 from mirror.cache.keeper import Feed
 from mirror.clock import SystemClock
-from mirror.digest import GIT_SHA1, Hasher, sha256_of
+from mirror.digest import git_sha1_of, sha256_of
 from mirror.errors import UpstreamUnreachableError
 from mirror.events import Event, FillEnded
 from mirror.index.catalog import Catalog
@@ -100,11 +100,7 @@ async def world(
 
 def blob(content: bytes, target: str = "/file", *, git: bool = False) -> BlobRef:
     """A reference to *content* by its sha256, or by its git sha1."""
-    digest = sha256_of(content)
-    if git:
-        hasher = Hasher(len(content), GIT_SHA1)
-        hasher.update(content)
-        digest = hasher.digest(GIT_SHA1)
+    digest = git_sha1_of(content) if git else sha256_of(content)
     return BlobRef(digest, len(content), UpstreamRequest("GET", target), "hub", "models/a/b")
 
 

@@ -1,0 +1,194 @@
+"""Bodies that have to be made before they can be sent: an archive written anew, a body without a length.
+
+Each is made once, whoever asks, and becomes a blob of its own that is known by what it was made of. Its
+client waits until it is whole: only then its length is known, and no client gets a body without one.
+
+What upstream makes anew for each request (the archive of a commit) may differ from what it made before.
+That is written down: each time it is fetched again and differs, the new bytes get a name after the old one.
+"""
+
+import asyncio
+import io
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from functools import partial
+from typing import BinaryIO, Final, TypeAlias, TypeVar
+
+from mirror.cache.asking import Voice
+from mirror.cache.fills import Fills
+from mirror.cache.flights import Flights
+from mirror.digest import Digest, Hasher, source_of
+from mirror.errors import UpstreamRefusedError, UpstreamUnavailableError
+from mirror.events import Alarm, Observer
+from mirror.messages import BlobRef, Derived
+from mirror.store.blobfile import BlobFile
+from mirror.store.blobs import Blob
+from mirror.store.draft import Draft
+from mirror.store.partial import Partial
+from mirror.store.partials import Partials
+from mirror.upstream.contract import Asker, Stream
+
+T = TypeVar("T")
+
+Transform: TypeAlias = Callable[[BinaryIO], Iterator[bytes] | None]
+"""Makes content of a file: its bytes in order, or `None` where the file itself is what is wanted."""
+
+# Bytes of a stream that are gathered before they go to the disk.
+_BATCH: Final = 1 << 20
+
+_OK: Final = 200
+_REFUSED: Final = 400
+_BAD_GATEWAY: Final = 502
+
+_LOG: Final = logging.getLogger("modelmirror")
+
+
+class Making:
+    """Makes what is `Derived`.
+
+    *transforms* are what may be made of a blob, by name; *drafts* begins a new file; *partials* takes it on;
+    *disk* is the pool for work that blocks; *observe* hears of wrong bytes.
+    """
+
+    def __init__(
+        self,
+        *,
+        fills: Fills,
+        upstream: Asker,
+        drafts: Callable[[], Draft],
+        partials: Partials,
+        transforms: Mapping[str, Transform],
+        disk: Executor,
+        observe: Observer,
+    ) -> None:
+        self._fills = fills
+        self._upstream = upstream
+        self._drafts = drafts
+        self._partials = partials
+        self._transforms = transforms
+        self._disk = disk
+        self._observe = observe
+        self._flights: Flights[Digest, Blob] = Flights()
+
+    def lacks(self, wanted: Derived) -> bool:
+        """Whether upstream has to be asked for *wanted*."""
+        if self._made(wanted) is not None:
+            return False
+        return wanted.blob is None or not self._fills.holds(self._fills.known(wanted.blob))
+
+    async def make(self, wanted: Derived, voice: Voice) -> BlobRef:
+        """Return the blob of *wanted*, made now where it is not here.
+
+        Raises what upstream says instead of bytes, and `StoreError`.
+        """
+        blob = self._made(wanted)
+        if blob is None:
+            blob = await self._flights.join(wanted.name, lambda: self._make(wanted, voice))
+        return BlobRef(blob.digest, blob.size, wanted.source, wanted.hub, wanted.repo)
+
+    async def close(self) -> None:
+        """Give up what is being made."""
+        await self._flights.close()
+
+    def _made(self, wanted: Derived) -> Blob | None:
+        """What is wanted, if it is here: by its digest from wherever, or by its latest name."""
+        if wanted.expected is not None and (blob := self._fills.made(wanted.expected)) is not None:
+            return blob
+        return self._fills.made(self._latest(wanted))
+
+    def _latest(self, wanted: Derived) -> Digest:
+        """The name of what came last: a name never changes its meaning, so what differs has a new one."""
+        name = wanted.name
+        while wanted.regenerated and self._fills.name_of(after := _after(name)) is not None:
+            name = after
+        return name
+
+    async def _make(self, wanted: Derived, voice: Voice) -> Blob:
+        if wanted.blob is None:
+            return await self._fetch(wanted, voice)
+        stored = await self._fills.fetch(wanted.blob, voice.credential)
+        try:
+            file = io.BufferedReader(BlobFile(stored), _BATCH)
+            chunks = await self._in_pool(partial(self._transforms[wanted.transform], file))
+            if chunks is None:
+                blob = Blob(stored.digest, stored.size)
+                await self._fills.call(wanted.name, blob)
+                return blob
+            made = await self._draft(partial(self._write, chunks))
+        finally:
+            stored.close()
+        return await self._fills.keep(wanted.name, made)
+
+    async def _fetch(self, wanted: Derived, voice: Voice) -> Blob:
+        """Take a body without a length from upstream."""
+        name = self._latest(wanted)
+        before = self._fills.name_of(name)
+        expected = wanted.expected or (None if wanted.regenerated else before)
+        made = await self._draft(partial(self._collect, wanted, expected, voice))
+        if wanted.regenerated and before not in (None, made.sha256):
+            name = _after(name)
+            _LOG.info("%s made %s anew, with other bytes.", wanted.repo, wanted.source.target)
+        return await self._fills.keep(name, made)
+
+    async def _draft(self, fill: Callable[[Draft], Awaitable[None]]) -> Partial:
+        draft = await self._in_pool(self._drafts)
+        try:
+            await fill(draft)
+            return await self._in_pool(partial(draft.finish, self._partials))
+        finally:
+            await self._in_pool(draft.abandon)
+
+    async def _collect(
+        self, wanted: Derived, expected: Digest | None, voice: Voice, draft: Draft
+    ) -> None:
+        """Take a body to its end, wherever that is, and hold it against what is known of it."""
+        hasher = Hasher(0, expected, wanted.checks)
+
+        def take(batch: bytes) -> None:
+            hasher.update(batch)
+            draft.write(batch)
+
+        source = voice.on_its_way(wanted.source)
+        async with self._upstream.stream(wanted.hub, source, voice.credential) as stream:
+            if stream.status != _OK:
+                raise UpstreamRefusedError(
+                    f"Upstream answered {stream.status} where a file was wanted.",
+                    status=stream.status if stream.status >= _REFUSED else _BAD_GATEWAY,
+                    headers={},
+                )
+            async for batch in _batches(stream):
+                await self._in_pool(partial(take, batch))
+        got = hasher.differs()
+        if got is not None:
+            said = f"The bytes that came from {wanted.repo} are not those that were published, or came first"
+            where = wanted.source.target.partition("?")[0]
+            self._observe(
+                Alarm("digest-mismatch", f"{said}: {where} is {got} now. None were kept.")
+            )
+            raise UpstreamUnavailableError(f"{said}. None were kept.")
+
+    async def _write(self, chunks: Iterator[bytes], draft: Draft) -> None:
+        def work() -> None:
+            for chunk in chunks:
+                draft.write(chunk)
+
+        await self._in_pool(work)
+
+    async def _in_pool(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, work)
+
+
+def _after(name: Digest) -> Digest:
+    return source_of(str(name), "made anew")
+
+
+async def _batches(stream: Stream) -> AsyncIterator[bytes]:
+    batch = bytearray()
+    async for chunk in stream.chunks():
+        batch += chunk
+        if len(batch) >= _BATCH:
+            yield bytes(batch)
+            batch.clear()
+    if batch:
+        yield bytes(batch)

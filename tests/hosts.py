@@ -1,0 +1,187 @@
+"""Model hosts that are no Hub: one scripted server that plays any number of them, told apart by path."""
+
+import contextlib
+import hashlib
+import re
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Final, Self
+
+_RANGE: Final = re.compile(r"bytes=([0-9]+)-([0-9]*)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """What lies at one address.
+
+    With *to* it redirects there. *chunked* bodies come without a length; *methods* are those it is
+    served for; *cut* breaks the connection after that many bytes of a chunked body; its second chunk waits
+    for *gate*.
+    """
+
+    body: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    to: str = ""
+    chunked: bool = False
+    cut: int | None = None
+    gate: threading.Event | None = None
+    methods: tuple[str, ...] = ("GET", "HEAD")
+    etag: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it came."""
+
+    method: str
+    host: str
+    target: str
+    headers: Mapping[str, str]
+
+
+class _Server(ThreadingHTTPServer):
+    """Takes as many connections at once as a mirror opens."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
+
+class Hosts:
+    """Serves *things*, by host and target (path with its query), until its context ends."""
+
+    def __init__(self) -> None:
+        self.things: dict[tuple[str, str], Thing] = {}
+        self.seen: list[Request] = []
+        self._down = False
+
+    def put(self, host: str, target: str, thing: Thing | bytes) -> None:
+        """Place *thing* at an address."""
+        self.things[host, target] = thing if isinstance(thing, Thing) else Thing(thing)
+
+    def bodies(self, host: str, path: str) -> int:
+        """How often the whole of a file, or its rest, was asked for."""
+        return sum(
+            1
+            for request in self.seen
+            if request.method == "GET"
+            and (request.host, request.target.partition("?")[0]) == (host, path)
+            and request.headers.get("range") != "bytes=0-0"
+        )
+
+    def setting(self, *hosts: str) -> str:
+        """``MODELMIRROR_UPSTREAM_HOSTS`` for *hosts*."""
+        return ",".join(f"{host}={self.url}/{host}" for host in hosts)
+
+    def __enter__(self) -> Self:
+        hosts = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                hosts._answer(self)
+
+            do_HEAD = do_POST = do_GET  # noqa: N815 -- names that http.server looks for
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """Say nothing."""
+
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Cut every connection for as long as the context lasts."""
+        self._down = True
+        try:
+            yield
+        finally:
+            self._down = False
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        _, host, rest = handler.path.split("/", 2)
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        handler.rfile.read(int(headers.get("content-length", 0)))
+        if self._down:
+            handler.close_connection = True
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.seen.append(Request(handler.command, host, f"/{rest}", headers))
+        thing = self.things.get((host, f"/{rest}"))
+        if thing is None:
+            thing = Thing(b"not found", 404)
+        elif handler.command not in thing.methods:
+            thing = Thing(b"<Error>SignatureDoesNotMatch</Error>", 403)
+        if thing.to:
+            self._send(handler, 302, {"Location": thing.to}, b"")
+        elif thing.chunked:
+            with contextlib.suppress(ConnectionError):  # The mirror may have had enough.
+                self._send_chunked(handler, thing)
+        else:
+            self._send_file(handler, thing, headers)
+
+    def _send_file(
+        self, handler: BaseHTTPRequestHandler, thing: Thing, asked: Mapping[str, str]
+    ) -> None:
+        etag = f'"{hashlib.sha256(thing.body).hexdigest()[:16]}"'
+        told = {"Accept-Ranges": "bytes", **({"ETag": etag} if thing.etag else {}), **thing.headers}
+        span = _RANGE.match(asked.get("range", ""))
+        if thing.status == 200 and span and asked.get("if-range", etag) == etag:
+            start = int(span[1])
+            end = min(int(span[2]) + 1 if span[2] else len(thing.body), len(thing.body))
+            told["Content-Range"] = f"bytes {start}-{end - 1}/{len(thing.body)}"
+            self._send(handler, 206, told, thing.body[start:end])
+        else:
+            self._send(handler, thing.status, told, thing.body)
+
+    def _send_chunked(self, handler: BaseHTTPRequestHandler, thing: Thing) -> None:
+        handler.send_response(thing.status)
+        handler.send_header("Transfer-Encoding", "chunked")
+        for name, value in thing.headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        if handler.command == "HEAD":
+            return
+        for at in range(0, len(thing.body), 1 << 16):
+            chunk = thing.body[at : at + (1 << 16)]
+            if at and thing.gate is not None:
+                thing.gate.wait(30)
+            if thing.cut is not None and at >= thing.cut:
+                handler.close_connection = True
+                handler.connection.shutdown(socket.SHUT_RDWR)
+                return
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        handler.wfile.write(b"0\r\n\r\n")
+
+    def _send(
+        self,
+        handler: BaseHTTPRequestHandler,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> None:
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        if handler.command != "HEAD":
+            handler.wfile.write(body)
