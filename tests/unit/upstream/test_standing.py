@@ -85,7 +85,7 @@ def test_one_request_goes_first_when_the_time_is_over(
 
 
 def test_a_429_is_for_whom_it_was_said_to(standing: Standing) -> None:
-    """One caller's limit, one host's or one upstream's, is nobody else's; what was under way before opens nothing."""
+    """One caller's, one host's, one upstream's limit is nobody else's; what was under way opens nothing."""
     _busy(standing, ALICE)
     assert _wait(standing) == 0.0
     standing.check(replace(ASKED, origin=CDN), ALICE)
