@@ -708,27 +708,32 @@ def start() -> None:
         return
     if not (os.environ.get("MODELMIRROR_URL") or os.environ.get("MODELMIRROR_STRICT")):
         return
+    vars(_state).update(vars(_State()))
     try:
-        vars(_state).update(vars(_State()))
-        try:
-            _state.read()
-        except ValueError as error:
-            if not (_state.strict or os.environ.get("MODELMIRROR_URL")):
-                return
-            _state.fault = str(error)
-            _say("%s: nothing is led to a mirror" % error)
-        else:
-            _spare_mirror()
-        wanted = list(LIBRARIES) + (list(GUARDS) if _state.strict else [])
-        _state.modules.update((name, "waiting") for name in wanted)
-        _state.active = True
-        sys.meta_path.insert(0, _finder)
-        for name in wanted:
-            module = sys.modules.get(name)
-            if module is not None:
-                _patch(name, module)
+        _state.read()
+        _spare_mirror()
     except Exception as error:  # noqa: BLE001 -- the interpreter starts, whatever happens
+        foreseen = isinstance(error, ValueError)
+        what = "the start-up hook failed (%s: %s)" % (type(error).__name__, error)
+        _state.base, _state.fault = "", str(error) if foreseen else what
+        if not (_state.strict or os.environ.get("MODELMIRROR_URL")):
+            return
+        _say(_state.fault + ": nothing is led to a mirror")
+    try:
+        _wait(list(LIBRARIES) + (list(GUARDS) if _state.strict else []))
+    except Exception as error:  # noqa: BLE001 -- as above
         _say("the start-up hook failed (%s: %s)" % (type(error).__name__, error))
+
+
+def _wait(names: list[str]) -> None:
+    """Wait for the modules *names* to be imported; those that are, are patched now."""
+    _state.modules.update((name, "waiting") for name in names)
+    _state.active = True
+    sys.meta_path.insert(0, _finder)
+    for name in names:
+        module = sys.modules.get(name)
+        if module is not None:
+            _patch(name, module)
 
 
 def stop() -> None:
