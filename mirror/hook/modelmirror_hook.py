@@ -38,7 +38,9 @@ _MODEL = (
     r"[^?]+\.(?:pth|pt|th|pkl|npz|npy|bin|onnx|safetensors|ckpt|h5|tflite|model|vocab|bpe|dict|json|yaml"
     r"|txt|gz|zip|tar|xz)(?:\?|\Z)"
 )
-_KAGGLE = r"/api/v1/models(?:/[^/?]+){4}(?:/[0-9]+)?/(?:get|files|download(?:/[^?]+)?)(?:\?|\Z)"
+_KAGGLE = (
+    r"/api/v1/models(?:/[^/?]+){4}/(?:get|files|[0-9]+/files|[0-9]+/download(?:/[^?]+)?)(?:\?|\Z)"
+)
 _CALLS = "GetModelInstance|ListModelInstanceVersionFiles|DownloadModelInstanceVersion"
 
 # Which paths of the other hosts the mirror serves, with their query; anything else there is left alone.
@@ -48,8 +50,8 @@ PATHS = {
     + r"|/encodings/(?:r50k|p50k|cl100k|o200k)_base\.tiktoken(?:\?|\Z)"
     r"|/gpt-2/encodings/main/(?:vocab\.bpe|encoder\.json)(?:\?|\Z)",
     "download.pytorch.org": r"/(?!whl/|libtorch/)[^?]*[^/?](?:\?|\Z)",
-    "tfhub.dev": r"/[^?]+" + _FORMAT,
-    "www.kaggle.com": r"/models/[^?]+" + _FORMAT + "|" + _KAGGLE,
+    "tfhub.dev": r"/[^/?]+/[^?]+" + _FORMAT,
+    "www.kaggle.com": r"/models/[^/?]+/[^?]+" + _FORMAT + "|" + _KAGGLE,
     "api.kaggle.com": r"/v1/models\.ModelApiService/(?:" + _CALLS + r")(?:\?|\Z)",
     "registry.ollama.ai": r"/v2/[^/?]+/[^/?]+/(?:manifests|blobs)/[^/?]+(?:\?|\Z)",
     "raw.githubusercontent.com": _REPO + r"/[^/?]+/[^?]+",
