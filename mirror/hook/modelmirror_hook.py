@@ -1,8 +1,8 @@
 """Leads Python programs to a modelmirror, and checks exported caches: one file, standard library only.
 
 It runs in other people's interpreters, Python 3.8 and newer, so it imports next to nothing until it must.
-`start` does nothing unless ``MODELMIRROR_URL`` (or ``MODELMIRROR_STRICT``) is set. Then it waits for the
-libraries below to be imported and leads what they ask of known hosts to the mirror:
+`start` does nothing unless ``MODELMIRROR_URL`` is set. Then it waits for the libraries below to be imported
+and leads what they ask of known hosts to the mirror:
 
     https://tfhub.dev/google/yamnet/1?tf-hub-format=compressed
  -> MODELMIRROR_URL/-/host/tfhub.dev/google/yamnet/1?tf-hub-format=compressed
@@ -158,7 +158,7 @@ class _State:
         base = environ.get("MODELMIRROR_URL", "").strip().rstrip("/")
         scheme, colon, rest = base.partition("://")
         if not base:
-            raise ValueError("MODELMIRROR_URL is not set")
+            raise ValueError("MODELMIRROR_URL is empty")
         if not colon or scheme.lower() not in ("http", "https") or not rest.partition("/")[0]:
             raise ValueError("MODELMIRROR_URL is no address like http://mirror:8090: %s" % base)
         if "@" in rest or "?" in rest or "#" in rest or not _authority(base)[1]:
@@ -708,7 +708,7 @@ def start() -> None:
     """
     if _state.active:
         return
-    if not (os.environ.get("MODELMIRROR_URL") or os.environ.get("MODELMIRROR_STRICT")):
+    if "MODELMIRROR_URL" not in os.environ:
         return
     vars(_state).update(vars(_State()))
     try:

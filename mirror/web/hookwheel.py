@@ -20,8 +20,7 @@ NAME: Final = f"modelmirror_hook-{__version__}-py3-none-any.whl"
 _INFO: Final = f"modelmirror_hook-{__version__}.dist-info"
 # It loads nothing where nothing asks for it; `os` is loaded before any such line.
 _PTH: Final = (
-    'import os; (os.environ.get("MODELMIRROR_URL") or os.environ.get("MODELMIRROR_STRICT")) '
-    'and __import__("modelmirror_hook").start()\n'
+    'import os; "MODELMIRROR_URL" in os.environ and __import__("modelmirror_hook").start()\n'
 )
 _START: Final = "modelmirror_hook:start\n"
 _METADATA: Final = f"""\
