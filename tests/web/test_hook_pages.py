@@ -122,7 +122,7 @@ def test_pip_installs_the_wheel_from_the_mirror(tmp_path: Path) -> None:
             await asyncio.to_thread(_run, *pip, *links, f"modelmirror-hook=={__version__}")
 
     asyncio.run(main())
-    nothing = Path("/nonexistent")
+    nothing = Path("/dev/null/nowhere")
     ask = (
         "import json, urllib.request as u\n"
         "print(json.dumps(u.urlopen('https://huggingface.co/a/b').read().decode()))"

@@ -115,7 +115,7 @@ class Program:
         """Run Python with *arguments*, and *text* on its standard input."""
         environment = {
             "PATH": os.environ["PATH"],
-            "HOME": str(self.home or "/nonexistent"),
+            "HOME": str(self.home or "/dev/null/nowhere"),
             "LANG": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": os.pathsep.join(map(str, (self.hook, *self.path))),

@@ -83,7 +83,7 @@ def test_version_is_that_of_the_mirror() -> None:
 def test_hook_without_a_mirror_loads_nothing() -> None:
     """With no variable set the interpreter has one small module more, and nothing waits for imports."""
     program = Program(url=None)
-    plain = Program(url=None, hook=Path("/nonexistent"))
+    plain = Program(url=None, hook=Path("/dev/null/nowhere"))
 
     assert set(program.said(LOADED)) - set(plain.said(LOADED)) == {"sitecustomize"}
     finders = "import json, sys; print(json.dumps([str(type(one)) for one in sys.meta_path]))"
@@ -94,7 +94,7 @@ def test_hook_without_a_mirror_loads_nothing() -> None:
 def test_hook_loads_no_library(strict: str) -> None:
     """With a mirror set only the hook itself is loaded; every library still waits for its program."""
     program = Program(url=URL, variables={"MODELMIRROR_STRICT": strict})
-    plain = Program(url=None, hook=Path("/nonexistent"))
+    plain = Program(url=None, hook=Path("/dev/null/nowhere"))
 
     added = set(program.said(LOADED)) - set(plain.said(LOADED))
     assert added == {"sitecustomize", "modelmirror_hook", "__future__"}
@@ -110,7 +110,7 @@ def test_import_alone_does_nothing() -> None:
         "print(json.dumps([sys.meta_path == before, hook.installed()['active']]))"
     )
 
-    assert Program(url=URL, hook=Path("/nonexistent")).said(code) == [True, False]
+    assert Program(url=URL, hook=Path("/dev/null/nowhere")).said(code) == [True, False]
 
 
 def test_libraries_loaded_before_are_led() -> None:
