@@ -1044,12 +1044,9 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     if report["whole"]:
         yield "%s is whole: %s; %s." % (report["folder"], count, how)
     else:
-        yield "%s is not whole: %d problems among %s; %s." % (
-            report["folder"],
-            len(report["problems"]),
-            count,
-            how,
-        )
+        number = len(report["problems"])
+        said = (report["folder"], number, "" if number == 1 else "s", count, how)
+        yield "%s is not whole: %d problem%s among %s; %s." % said
 
 
 def _self_test(*, as_json: bool) -> int:
