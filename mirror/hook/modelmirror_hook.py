@@ -1073,14 +1073,18 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     for target in report["targets"]:
         if not target["whole"]:
             yield "not whole: %s" % target["target"]
-    count = "%d files and %d links, %d bytes" % (report["files"], report["links"], report["bytes"])
+    files, links = _counted(report["files"], "file"), _counted(report["links"], "link")
+    count = "%s and %s, %d bytes" % (files, links, report["bytes"])
     how = "%d hashed, the others by size and time" % report["hashed"]
     if report["whole"]:
         yield "%s is whole: %s; %s." % (report["folder"], count, how)
     else:
-        number = len(report["problems"])
-        said = (report["folder"], number, "" if number == 1 else "s", count, how)
-        yield "%s is not whole: %d problem%s among %s; %s." % said
+        number = _counted(len(report["problems"]), "problem")
+        yield "%s is not whole: %s among %s; %s." % (report["folder"], number, count, how)
+
+
+def _counted(number: int, what: str) -> str:
+    return "%d %s%s" % (number, what, "" if number == 1 else "s")
 
 
 def _self_test(*, as_json: bool) -> int:
