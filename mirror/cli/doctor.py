@@ -21,6 +21,7 @@ from mirror.cli.diagnosis.programs import other_programs
 from mirror.cli.diagnosis.trials import WRONG, Bench, Interpreter, Trial, Verdict
 from mirror.cli.diagnosis.variables import check_variables
 from mirror.cli.exits import FAILED, OK, UNCHECKED
+from mirror.cli.settings import started_with
 from mirror.hook import FOLDER
 from mirror.web import probe
 
@@ -68,7 +69,7 @@ def command(
     when something is wrong, with 3 when the mirror does not answer.
     """
     address = mirror_address(url)
-    environment = dict(os.environ)
+    environment = started_with()
     if env_file is not None:
         environment |= read_variables(env_file)
     reader = Reader.parse(user) if user else Reader.of_this_process()

@@ -1,13 +1,13 @@
 """`modelmirror env`: the settings that point clients at the mirror."""
 
 import json
-import os
 from pathlib import Path
 
 import click
 
 from mirror.cli.address import Address, mirror_address
 from mirror.cli.pointing import MOUNTED_HOOK, pointing
+from mirror.cli.settings import started_with
 from mirror.cli.shells import CONTAINERS, FORMATS
 from mirror.hook import FOLDER
 
@@ -50,7 +50,7 @@ def command(
         return
     contained = shell in CONTAINERS and not as_json
     folder = (FOLDER if not contained else "") if hook else None
-    known = {} if contained else os.environ
+    known = {} if contained else started_with()
     settings = pointing(address, known, hook=folder, strict=strict, fallback=fallback)
     if as_json:
         click.echo(json.dumps({"url": address.url, "set": settings}, indent=2))

@@ -8,6 +8,7 @@ import click
 from mirror.cli.address import mirror_address
 from mirror.cli.exits import NO_MIRROR, NOT_EXECUTABLE, NOT_FOUND
 from mirror.cli.pointing import pointing
+from mirror.cli.settings import started_with
 from mirror.hook import FOLDER
 
 # How long the mirror has to answer before a command is started, in seconds.
@@ -47,10 +48,11 @@ def command(
             )
             sys.exit(NO_MIRROR)
         click.echo(f"modelmirror: {sentence} {arguments[0]} goes direct.", err=True)
+    given = started_with()
     settings = pointing(
-        address, os.environ, hook=FOLDER if hook else None, strict=strict, fallback=fallback
+        address, given, hook=FOLDER if hook else None, strict=strict, fallback=fallback
     )
-    environment = os.environ | settings
+    environment = given | settings
     if fallback and environment.get("HF_ENDPOINT") == address.url:
         del environment["HF_ENDPOINT"]  # It may be down: the hook knows when.
     sys.stdout.flush()

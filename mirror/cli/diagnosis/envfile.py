@@ -10,7 +10,9 @@ from mirror.errors import ConfigError
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _FROM: Final = re.compile(r"^\s*FROM\s", re.IGNORECASE | re.MULTILINE)
 _ENV: Final = re.compile(r"\s*ENV\s+(.*)", re.IGNORECASE | re.DOTALL)
-_REFERENCE: Final = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+_REFERENCE: Final = re.compile(
+    r"\\([\"\\$])|\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))"
+)
 
 
 def read_variables(file: Path) -> dict[str, str]:
@@ -75,10 +77,14 @@ def _value(text: str, known: dict[str, str]) -> str:
         return re.sub(r"\\(['\\])", r"\1", body[1]) if body else text
     if text[:1] == '"':
         body = re.match(r'"((?:[^"\\]|\\.)*)"', text)
-        return _filled(re.sub(r'\\(["\\$])', r"\1", body[1]), known) if body else text
+        return _filled(body[1], known) if body else text
     return _filled(re.sub(r"\s+#.*\Z", "", text), known)
 
 
 def _filled(text: str, known: dict[str, str]) -> str:
-    """*text* with the variables that are known filled in; others are left as they stand."""
-    return _REFERENCE.sub(lambda found: known.get(found[1] or found[2], found[0]), text)
+    """*text* with the variables that are known filled in, but for those behind a backslash."""
+
+    def fill(found: re.Match[str]) -> str:
+        return found[1] or known.get(found[2] or found[3], found[0])
+
+    return _REFERENCE.sub(fill, text)

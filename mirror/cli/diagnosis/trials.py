@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from mirror.cli.address import Address
+from mirror.cli.diagnosis.variables import servers_of
 from mirror.errors import ConfigError
 
 _CHILD: Final = Path(__file__).with_name("child")
 # Most clients tried at once: importing one of them takes a core.
 _AT_ONCE: Final = 2
-# How long a client goes on, in seconds, after it would have asked the real host: retries tell nothing new.
-_AFTERWARDS: Final = 3.0
+# How long a client goes on, in seconds, after it would have asked its host: retries tell nothing new.
+_AFTERWARDS: Final = 2.0
 _TICK: Final = 0.05
 
 
@@ -103,7 +104,7 @@ class Bench:
     def survey(self) -> Interpreter:
         """Find which clients are there; raises `ConfigError`."""
         with tempfile.TemporaryDirectory() as folder:
-            outcome, why = self._run(Path(folder), ("list", *map(str, self.files)), "")
+            outcome, why = self._run(Path(folder), ("list", *map(str, self.files)), frozenset())
         if outcome is None:
             raise ConfigError(
                 f"{self.python} cannot list its packages: {why}",
@@ -147,7 +148,8 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report"
             arguments = (client.name, secrets.token_hex(16), *map(str, self.files))
-            outcome, why = self._run(Path(folder), arguments, client.host)
+            hosts = frozenset({client.host, *servers_of(self.environment)})
+            outcome, why = self._run(Path(folder), arguments, hosts)
             asked, programs = _read_report(report)
         seconds = time.monotonic() - begun
         told: Mapping[str, Any] = outcome or {"error": why}
@@ -183,7 +185,7 @@ class Bench:
         return Verdict.REFUSED if refusal else Verdict.FAILS
 
     def _run(
-        self, folder: Path, arguments: Sequence[str], host: str
+        self, folder: Path, arguments: Sequence[str], hosts: frozenset[str]
     ) -> tuple[Mapping[str, Any] | None, str]:
         """Run the child; its outcome, or `None` and why there is none."""
         result, report, errors = folder / "result", folder / "report", folder / "errors"
@@ -214,7 +216,7 @@ class Bench:
                 f"{self.python} cannot be run: {error.strerror}.",
                 hint="Name a Python with --python.",
             ) from error
-        ended = self._wait(process, report, host)
+        ended = self._wait(process, report, hosts)
         try:
             outcome: Mapping[str, Any] = json.loads(result.read_bytes())
         except (OSError, ValueError):
@@ -223,8 +225,13 @@ class Bench:
             return None, last if ended else _too_long(self.limit)
         return outcome, ""
 
-    def _wait(self, process: "subprocess.Popen[bytes]", report: Path, host: str) -> bool:
-        """Wait for the end of *process*, or make one; tells whether it came by itself."""
+    def _wait(
+        self, process: "subprocess.Popen[bytes]", report: Path, hosts: frozenset[str]
+    ) -> bool:
+        """Wait for the end of *process*, or make one; tells whether it came by itself.
+
+        Soon after it would have asked one of *hosts*, which it is led to, it is ended.
+        """
         now = time.monotonic()
         end = now + self.limit
         leaking = False
@@ -232,11 +239,7 @@ class Bench:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_TICK)
             now = time.monotonic()
-            if (
-                not leaking
-                and host
-                and any(_host(asked) == host for asked in _read_report(report)[0])
-            ):
+            if not leaking and not hosts.isdisjoint(map(_host, _read_report(report)[0])):
                 leaking, end = True, min(end, now + _AFTERWARDS)
         ended = process.poll() is not None
         with contextlib.suppress(ProcessLookupError, PermissionError):

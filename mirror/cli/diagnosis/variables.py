@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from mirror.cli.address import VARIABLE, Address, parse
 from mirror.cli.diagnosis.findings import Finding, export
@@ -40,6 +41,16 @@ def proxies_of(environment: Mapping[str, str], scheme: str) -> dict[str, str]:
     """The proxy variables that are heeded for URLs of *scheme*, with their values."""
     names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
     return {name: environment[name] for name in names if environment.get(name)}
+
+
+def servers_of(environment: Mapping[str, str]) -> frozenset[str]:
+    """The hosts that variables lead clients to: endpoints and proxies."""
+    values = [environment.get(name, "") for name, _, _ in _ENDPOINTS]
+    values += [
+        value for scheme in ("http", "https") for value in proxies_of(environment, scheme).values()
+    ]
+    hosts = (urlsplit(value if "://" in value else f"http://{value}").hostname for value in values)
+    return frozenset(host for host in hosts if host)
 
 
 def passes_proxies(host: str, listed: str) -> bool:

@@ -301,12 +301,12 @@ def _try(entry: tuple[str, str, str, Callable[[Probe], Any]], nonce: str) -> dic
         try:
             importlib.import_module(module)
         except BaseException as error:  # noqa: BLE001 -- some end the interpreter at import
-            outcome.update(imported=False, error=_sentence(error), kind=type(error).__name__)
+            outcome.update(_told(error), imported=False)
         else:
             try:
                 got = bytes(fetch(probe))
             except BaseException as error:  # noqa: BLE001 -- whatever it is, it is the outcome
-                outcome.update(error=_sentence(error), kind=type(error).__name__)
+                outcome.update(_told(error))
             else:
                 outcome["through"] = got == probe.body
                 if got != probe.body:
@@ -317,10 +317,20 @@ def _try(entry: tuple[str, str, str, Callable[[Probe], Any]], nonce: str) -> dic
     return outcome
 
 
-def _sentence(error: BaseException) -> str:
-    """The innermost reason that says something, in one line."""
+# What says that nobody was to be asked, however deep it lies.
+_REFUSALS = frozenset(("OfflineModeIsEnabled", "PermissionError"))
+
+
+def _told(error: BaseException) -> dict[str, str]:
+    """The error and its class, or that of a refusal which it came of."""
+    chain: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in chain:
+        chain.append(at)
+        at = at.__cause__ or at.__context__
+    error = next((each for each in chain if type(each).__name__ in _REFUSALS), error)
     text = " ".join(str(error).split())
-    return text[:300] or type(error).__name__
+    return {"error": text[:400] or type(error).__name__, "kind": type(error).__name__}
 
 
 if __name__ == "__main__":
