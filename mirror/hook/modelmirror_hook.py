@@ -1,8 +1,8 @@
 """Leads Python programs to a modelmirror, and checks exported caches: one file, standard library only.
 
 It runs in other people's interpreters, Python 3.8 and newer, so it imports next to nothing until it must.
-`start` does nothing unless ``MODELMIRROR_URL`` (or ``MODELMIRROR_STRICT``) is set. Then it waits for the
-libraries below to be imported and leads what they ask of known hosts to the mirror:
+`start` does nothing unless ``MODELMIRROR_URL`` is set. Then it waits for the libraries below to be imported
+and leads what they ask of known hosts to the mirror:
 
     https://tfhub.dev/google/yamnet/1?tf-hub-format=compressed
  -> MODELMIRROR_URL/-/host/tfhub.dev/google/yamnet/1?tf-hub-format=compressed
@@ -38,7 +38,9 @@ _MODEL = (
     r"[^?]+\.(?:pth|pt|th|pkl|npz|npy|bin|onnx|safetensors|ckpt|h5|tflite|model|vocab|bpe|dict|json|yaml"
     r"|txt|gz|zip|tar|xz)(?:\?|\Z)"
 )
-_KAGGLE = r"/api/v1/models(?:/[^/?]+){4}(?:/[0-9]+)?/(?:get|files|download(?:/[^?]+)?)(?:\?|\Z)"
+_KAGGLE = (
+    r"/api/v1/models(?:/[^/?]+){4}/(?:get|files|[0-9]+/files|[0-9]+/download(?:/[^?]+)?)(?:\?|\Z)"
+)
 _CALLS = "GetModelInstance|ListModelInstanceVersionFiles|DownloadModelInstanceVersion"
 
 # Which paths of the other hosts the mirror serves, with their query; anything else there is left alone.
@@ -48,8 +50,8 @@ PATHS = {
     + r"|/encodings/(?:r50k|p50k|cl100k|o200k)_base\.tiktoken(?:\?|\Z)"
     r"|/gpt-2/encodings/main/(?:vocab\.bpe|encoder\.json)(?:\?|\Z)",
     "download.pytorch.org": r"/(?!whl/|libtorch/)[^?]*[^/?](?:\?|\Z)",
-    "tfhub.dev": r"/[^?]+" + _FORMAT,
-    "www.kaggle.com": r"/models/[^?]+" + _FORMAT + "|" + _KAGGLE,
+    "tfhub.dev": r"/[^/?]+/[^?]+" + _FORMAT,
+    "www.kaggle.com": r"/models/[^/?]+/[^?]+" + _FORMAT + "|" + _KAGGLE,
     "api.kaggle.com": r"/v1/models\.ModelApiService/(?:" + _CALLS + r")(?:\?|\Z)",
     "registry.ollama.ai": r"/v2/[^/?]+/[^/?]+/(?:manifests|blobs)/[^/?]+(?:\?|\Z)",
     "raw.githubusercontent.com": _REPO + r"/[^/?]+/[^?]+",
@@ -156,7 +158,7 @@ class _State:
         base = environ.get("MODELMIRROR_URL", "").strip().rstrip("/")
         scheme, colon, rest = base.partition("://")
         if not base:
-            raise ValueError("MODELMIRROR_URL is not set")
+            raise ValueError("MODELMIRROR_URL is empty")
         if not colon or scheme.lower() not in ("http", "https") or not rest.partition("/")[0]:
             raise ValueError("MODELMIRROR_URL is no address like http://mirror:8090: %s" % base)
         if "@" in rest or "?" in rest or "#" in rest or not _authority(base)[1]:
@@ -706,29 +708,34 @@ def start() -> None:
     """
     if _state.active:
         return
-    if not (os.environ.get("MODELMIRROR_URL") or os.environ.get("MODELMIRROR_STRICT")):
+    if "MODELMIRROR_URL" not in os.environ:
         return
+    vars(_state).update(vars(_State()))
     try:
-        vars(_state).update(vars(_State()))
-        try:
-            _state.read()
-        except ValueError as error:
-            if not (_state.strict or os.environ.get("MODELMIRROR_URL")):
-                return
-            _state.fault = str(error)
-            _say("%s: nothing is led to a mirror" % error)
-        else:
-            _spare_mirror()
-        wanted = list(LIBRARIES) + (list(GUARDS) if _state.strict else [])
-        _state.modules.update((name, "waiting") for name in wanted)
-        _state.active = True
-        sys.meta_path.insert(0, _finder)
-        for name in wanted:
-            module = sys.modules.get(name)
-            if module is not None:
-                _patch(name, module)
+        _state.read()
+        _spare_mirror()
     except Exception as error:  # noqa: BLE001 -- the interpreter starts, whatever happens
+        foreseen = isinstance(error, ValueError)
+        what = "the start-up hook failed (%s: %s)" % (type(error).__name__, error)
+        _state.base, _state.fault = "", str(error) if foreseen else what
+        if not (_state.strict or os.environ.get("MODELMIRROR_URL")):
+            return
+        _say(_state.fault + ": nothing is led to a mirror")
+    try:
+        _wait(list(LIBRARIES) + (list(GUARDS) if _state.strict else []))
+    except Exception as error:  # noqa: BLE001 -- as above
         _say("the start-up hook failed (%s: %s)" % (type(error).__name__, error))
+
+
+def _wait(names: list[str]) -> None:
+    """Wait for the modules *names* to be imported; those that are, are patched now."""
+    _state.modules.update((name, "waiting") for name in names)
+    _state.active = True
+    sys.meta_path.insert(0, _finder)
+    for name in names:
+        module = sys.modules.get(name)
+        if module is not None:
+            _patch(name, module)
 
 
 def stop() -> None:
@@ -1037,12 +1044,9 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     if report["whole"]:
         yield "%s is whole: %s; %s." % (report["folder"], count, how)
     else:
-        yield "%s is not whole: %d problems among %s; %s." % (
-            report["folder"],
-            len(report["problems"]),
-            count,
-            how,
-        )
+        number = len(report["problems"])
+        said = (report["folder"], number, "" if number == 1 else "s", count, how)
+        yield "%s is not whole: %d problem%s among %s; %s." % said
 
 
 def _self_test(*, as_json: bool) -> int:

@@ -9,8 +9,8 @@ import sys
 
 
 def _start_hook() -> None:
-    """Start the hook, if anything in the environment asks for it."""
-    if not (os.environ.get("MODELMIRROR_URL") or os.environ.get("MODELMIRROR_STRICT")):
+    """Start the hook, if the environment names a mirror."""
+    if "MODELMIRROR_URL" not in os.environ:
         return
     try:
         import modelmirror_hook  # only where it is wanted

@@ -213,7 +213,7 @@ class Client:
             response = await self._send(hub, step, request, sent)
             headers = lowered(response.headers.items())
             try:
-                self._standing.judge(step.origin, sent, response.status, headers)
+                self._standing.judge(step, sent, response.status, headers)
                 if not follow or response.status not in REDIRECTS or "location" not in headers:
                     return response, step
                 step = self._policy.follow(step, headers["location"])
@@ -230,7 +230,7 @@ class Client:
     ) -> aiohttp.ClientResponse:
         """Make one request, a second time if a kept connection turns out to be dead."""
         self._addresses.literal(step.origin.host)
-        self._standing.check(step.origin, credential)
+        self._standing.check(step, credential)
         headers = outgoing(request, credential)
         proxy = self._proxies.of(step.origin)
         began = self._clock.monotonic()

@@ -2,7 +2,8 @@
 
 A 429 shuts a host to whoever was answered with it, until the time it named; then one request goes first,
 and the others follow once it was answered. Limits are counted per account, or per address for those without
-one, so it is shut to one credential: a caller who asks too much must not have all others wait.
+one, so it is shut to one credential: a caller who asks too much must not have all others wait. Where a site
+serves several hosts from one of its own, each has its own limit: it is the upstream of each that counts.
 
 An upstream that fails goes behind those that do not, for ever longer, so that not every request waits for
 it. It is never left out: where all fail, all are asked.
@@ -54,14 +55,14 @@ class Standing:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._shut: OrderedDict[tuple[Origin, Credential | None], float] = OrderedDict()
+        self._shut: OrderedDict[tuple[Origin, str, Credential | None], float] = OrderedDict()
         self._behind: dict[str, _Behind] = {}
 
     # ── 429 ────────────────────────────────────────────────────────────────────────────────────
 
-    def check(self, origin: Origin, credential: Credential | None) -> None:
-        """Raise `UpstreamBusyError` while *origin* is shut to *credential*, which goes along to it."""
-        key = (origin, credential)
+    def check(self, step: Step, credential: Credential | None) -> None:
+        """Raise `UpstreamBusyError` while *step* is shut to *credential*, which goes along."""
+        key = (step.origin, step.base, credential)
         with self._lock:
             until = self._shut.get(key)
             if until is None:
@@ -72,22 +73,22 @@ class Standing:
                 return
         wait = until - now
         raise UpstreamBusyError(
-            f"{origin.authority} answered 429 before: it was asked too often. "
+            f"{step.origin.authority} answered 429 before: it was asked too often. "
             f"Come back in {wait:.0f} s.",
             retry_after=wait,
         )
 
     def judge(
         self,
-        origin: Origin,
+        step: Step,
         credential: Credential | None,
         status: int,
         headers: Mapping[str, str],
     ) -> None:
         """Learn from an answer; raises `UpstreamBusyError` for 429, `UpstreamUnreachableError` for 5xx."""
-        key = (origin, credential)
+        key = (step.origin, step.base, credential)
         try:
-            check_available(status, headers, origin.authority, self._clock)
+            check_available(status, headers, step.origin.authority, self._clock)
         except UpstreamBusyError as error:
             wait = UNSAID if error.retry_after is None else min(error.retry_after, LONGEST)
             with self._lock:

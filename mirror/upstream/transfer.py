@@ -221,7 +221,7 @@ class Transfers:
                     _read(body, _MAX_REDIRECT_BODY)
                 else:
                     sent = credential if step.trusted else None
-                    self._standing.judge(step.origin, sent, head.status, head.headers)
+                    self._standing.judge(step, sent, head.status, head.headers)
                     self._judge(head, body, wanted, wire, own=step.origin == home)
             if following is None:
                 return _Found(step, wire, head, body, hub_headers)
@@ -264,7 +264,7 @@ class Transfers:
     ) -> tuple[Wire, Head]:
         """Send one request and read the head of its answer, on a kept connection if one is alive."""
         sent = credential if step.trusted else None
-        self._standing.check(step.origin, sent)
+        self._standing.check(step, sent)
         headers = outgoing(request, sent, wanted.headers())
         proxy = self._proxies.of(step.origin)
         try:

@@ -75,8 +75,12 @@ class Listings:
             reply = facts.reply(asking.reply_key(self._walks.request_of(question, facts)))
             if reply is not None:
                 return passed(reply.response, base_url)
+        named = _named(at, question.revision)
+        if question.foreign:
+            msg = f"modelmirror does not have that page of the file list of {named}."
+            raise OfflineError(msg, hint="Begin the list again.")
         if not at.complete:
-            raise OfflineError(f"modelmirror has no file list of {_named(at, question.revision)}.")
+            raise OfflineError(f"modelmirror has no file list of {named}.")
         folder = question.folder
         if folder:
             entry = facts.entry(at.repo, at.commit, folder)

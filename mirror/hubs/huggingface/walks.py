@@ -243,10 +243,9 @@ class Walks:
                 and not proved_absent(at, path, facts)
             ]
             return [asking.paths_need(at.repo, at.commit, unknown)] if unknown else []
-        local = at.complete and not question.expand
-        if local and not (isinstance(question, RepoTree) and question.foreign):
-            return []
-        if facts.offline and at.complete:
+        # A page that goes on where upstream left off is upstream's: what is here is counted otherwise.
+        foreign = isinstance(question, RepoTree) and question.foreign
+        if at.complete and not foreign and (facts.offline or not question.expand):
             return []
         return self._reply(self.request_of(question, facts), question, facts)
 

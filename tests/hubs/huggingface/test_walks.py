@@ -302,6 +302,16 @@ def test_walk_of_a_large_repo_stays_per_path() -> None:
     assert "xetHash" not in parsed(answer)[0]
 
 
+def test_walk_of_a_page_that_upstream_goes_on_with_never_begins_again() -> None:
+    """A list that became complete meanwhile counts otherwise: from its start it would come twice."""
+    run = engine()
+    run.ask(request(f"{API}/tree/{COMMIT}", "recursive=true&expand=false"))
+    run.facts.offline = True
+    with pytest.raises(OfflineError):
+        run.ask(request(f"{API}/tree/{COMMIT}", "recursive=true&cursor=bm90IG91cnM"))
+    assert run.ask(request(f"{API}/tree/{COMMIT}", "recursive=true&expand=true")).status == 200
+
+
 def test_walk_of_an_unknown_object_reads_the_branch_first() -> None:
     """git-lfs may come before anybody listed the repo."""
     run = engine()

@@ -1,6 +1,7 @@
 """Standing: a 429 is obeyed to the second, by whom it was said to, and failing upstreams go behind."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.unit.upstream.listener import Listener, says
 HUB = Origin("https", "huggingface.co", 443)
 CDN = Origin("https", "cdn.hf.co", 443)
 ALICE = Credential("Bearer a")
+ASKED = Step(HUB, "/x", "https://huggingface.co", trusted=True)
 DEAD, ALIVE = (Step(HUB, "/x", base, trusted=True) for base in ("dead", "alive"))
 REFUSED = UpstreamUnreachableError("refused")
 
@@ -39,13 +41,13 @@ def standing(clock: FixedClock) -> Standing:
 def _busy(standing: Standing, credential: Credential | None = None, wait: str = "7") -> None:
     headers = {"retry-after": wait} if wait else {}
     with pytest.raises(UpstreamBusyError):
-        standing.judge(HUB, credential, 429, headers)
+        standing.judge(ASKED, credential, 429, headers)
 
 
 def _wait(standing: Standing, credential: Credential | None = None) -> float:
     """How long the next request is told to wait; 0 if it may go."""
     try:
-        standing.check(HUB, credential)
+        standing.check(ASKED, credential)
     except UpstreamBusyError as busy:
         return busy.retry_after or -1.0
     return 0.0
@@ -78,16 +80,17 @@ def test_one_request_goes_first_when_the_time_is_over(
     assert _wait(standing) == 7.0
     clock.advance(7)
     assert _wait(standing) == 0.0
-    standing.judge(HUB, None, 404, {})
+    standing.judge(ASKED, None, 404, {})
     assert [_wait(standing) for _ in range(3)] == [0.0, 0.0, 0.0]
 
 
 def test_a_429_is_for_whom_it_was_said_to(standing: Standing) -> None:
-    """One caller's limit, or one host's, is nobody else's; what was under way before opens nothing."""
+    """One caller's, one host's, one upstream's limit is nobody else's; what was under way opens nothing."""
     _busy(standing, ALICE)
     assert _wait(standing) == 0.0
-    standing.check(CDN, ALICE)
-    standing.judge(HUB, ALICE, 200, {})
+    standing.check(replace(ASKED, origin=CDN), ALICE)
+    standing.check(replace(ASKED, base="another"), ALICE)
+    standing.judge(ASKED, ALICE, 200, {})
     assert _wait(standing, ALICE) == 7.0
 
 
