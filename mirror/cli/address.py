@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import queue
+import ssl
 import threading
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,8 @@ from mirror.cli.settings import read
 from mirror.errors import ConfigError
 
 VARIABLE: Final = "MODELMIRROR_URL"
+# Begins the reason why a mirror whose certificate nobody vouches for is not asked.
+UNTRUSTED: Final = "its certificate is not trusted"
 # What a server listens on that listens on every address; it cannot be asked there.
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 -- compared
 _PORTS: Final = {"http": 80, "https": 443}
@@ -61,7 +64,7 @@ class Address:
             try:
                 status, body = self.ask("/-/live", seconds)
             except OSError as error:
-                said.put(error.strerror or str(error) or type(error).__name__)
+                said.put(reason(error))
             else:
                 live = status == 200 and body == b"live\n"
                 said.put("" if live else f"what answers there is no mirror (status {status})")
@@ -100,7 +103,7 @@ def parse(text: str) -> Address:
         )
     if parts.username is not None or parts.query or parts.fragment:
         raise ConfigError(
-            f"The address of a mirror has nothing but a host, a port and a path: not {_bare(url)!r}."
+            f"The address of a mirror has nothing but a host, a port and a path: not {bare(url)!r}."
         )
     return Address(url, parts.scheme, parts.hostname, port or _PORTS[parts.scheme], parts.path)
 
@@ -126,7 +129,14 @@ def mirror_address(given: str | None) -> Address:
     return parse(f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}")
 
 
-def _bare(url: str) -> str:
+def bare(url: str) -> str:
     """*url* without who it is for: it may hold a password."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    scheme, mark, rest = url.rpartition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+
+
+def reason(error: OSError) -> str:
+    """Why a server could not be asked, in its own words but for their decoration."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{UNTRUSTED} ({error.verify_message})"
+    return error.strerror or str(error) or type(error).__name__

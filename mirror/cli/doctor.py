@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import click
 
-from mirror.cli.address import Address, mirror_address
+from mirror.cli.address import UNTRUSTED, Address, mirror_address, reason
 from mirror.cli.diagnosis.envfile import read_variables
 from mirror.cli.diagnosis.findings import Finding
 from mirror.cli.diagnosis.folders import check_folders, check_offline, holdings
@@ -27,6 +27,7 @@ from mirror.web import probe
 
 # How long the mirror has to answer each of its own pages, in seconds.
 PATIENCE: Final = 5.0
+_TRUST: Final = "export SSL_CERT_FILE=AUTHORITIES.pem REQUESTS_CA_BUNDLE=AUTHORITIES.pem"
 
 
 @click.command("doctor")
@@ -103,7 +104,7 @@ def _ask_mirror(address: Address, voice: "_Voice") -> str:
             if address.ask(path, PATIENCE) != (200, probe.body(nonce)):
                 why = "it does not know what doctor asks; it is another version"
         except OSError as error:
-            why = error.strerror or str(error)
+            why = reason(error)
     voice.mirror(address, why, report, ready=ready)
     return why
 
@@ -248,15 +249,16 @@ class _Plain:
         if why:
             self.wrong += 1
             click.echo(f"wrong: The mirror at {address.url} does not answer: {why}.")
-            click.echo("    modelmirror serve")
+            untrusted = why.startswith(UNTRUSTED)
+            click.echo(f"    {_TRUST if untrusted else 'modelmirror serve'}")
             return
         state = "" if ready else ", but not ready"
         click.echo(
             f"The mirror at {address.url} answers{state}: {report.get('state')},"
             f" version {report.get('version')}."
         )
-        for reason in report.get("reasons") or ():
-            click.echo(f"note: {reason}")
+        for trouble in report.get("reasons") or ():
+            click.echo(f"note: {trouble}")
 
     def finding(self, finding: Finding) -> None:
         self.wrong += not finding.note

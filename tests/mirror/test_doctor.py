@@ -4,7 +4,8 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from mirror.cli.address import parse
 from mirror.cli.exits import FAILED, OK, UNCHECKED, USAGE
 from mirror.cli.pointing import pointing
 from mirror.hook import FOLDER
+from tests.house.certificates import Authority
 from tests.mirror.commands import environment, run
 from tests.mirror.running import Running
 from tests.origin import Origin
@@ -32,6 +34,17 @@ def download(path):
     connection.request("GET", path)
     return connection.getresponse().read()
 """
+# One that asks for news of itself at another host, and goes on without.
+CURIOUS: Final = """
+import contextlib, socket
+from urllib.request import urlopen
+
+
+def download(path):
+    with contextlib.suppress(OSError):
+        socket.create_connection(("news.example", 443))
+    return urlopen("https://huggingface.co" + path).read()
+"""
 ENTRY: Final = """
 from urllib.parse import urlsplit
 
@@ -47,6 +60,21 @@ CLIENTS = [("acme", "acme_models", ADDRESS, fetch)]
 """
 
 Diagnosis = tuple[int, dict[str, Any]]
+
+
+# One of each for all: what a probe asks is kept nowhere.
+@pytest.fixture(scope="module")
+def origin() -> Iterator[Origin]:
+    """A scripted origin."""
+    with Origin() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory, origin: Origin) -> Iterator[Running]:
+    """A mirror in its own process, pointed at the origin."""
+    with Running(tmp_path_factory.mktemp("mirror") / "data", origin) as running:
+        yield running
 
 
 @pytest.fixture
@@ -84,6 +112,21 @@ def client(tmp_path: Path) -> Callable[[str, str], list[str]]:
 
 
 @pytest.fixture
+def serve_tls(tmp_path: Path, origin: Origin) -> Iterator[Callable[[], tuple[Running, Path]]]:
+    """Starts a mirror that is served by HTTPS; it, and the file of its authority."""
+    with ExitStack() as stack:
+
+        def start() -> tuple[Running, Path]:
+            authority = Authority(tmp_path / "authority")
+            mine = authority.issue("IP:127.0.0.1")
+            flags = ("--tls-cert", str(mine.certificate), "--tls-key", str(mine.key))
+            mirror = stack.enter_context(Running(tmp_path / "secure", origin, flags))
+            return mirror, authority.file
+
+        yield start
+
+
+@pytest.fixture
 def closed() -> str:
     """An address at which nothing listens."""
     with socket.socket() as taken:
@@ -107,6 +150,7 @@ def test_doctor_finds_nothing_wrong_where_clients_use_the_mirror(
     mirror: Running, origin: Origin, doctor: Callable[..., Diagnosis]
 ) -> None:
     """Each client's bytes came through by its own call, and upstream was asked nothing for it."""
+    origin.clear_log()
     code, report = doctor(*ONLY, **_set(mirror))
 
     assert _verdicts(report) == dict.fromkeys(CLIENTS, "through"), report["clients"]
@@ -228,6 +272,57 @@ def test_doctor_tells_a_proxy_from_a_hub(
 
     settings = {"HF_ENDPOINT": mirror.url, "http_proxy": closed, "NO_PROXY": "127.0.0.1"}
     assert doctor(*only, **settings)[0] == OK
+
+
+def test_doctor_tries_clients_with_an_endpoint_of_their_own(
+    mirror: Running, doctor: Callable[..., Diagnosis], tmp_path: Path
+) -> None:
+    """Cnstd names hf-mirror.com, whatever HF_ENDPOINT says: only the hook leads it here."""
+    (tmp_path / "cnstd.py").touch()
+    only = ("--only", "cnstd", "--url", mirror.url)
+    variables = _set(mirror)
+    _, without = doctor(*only, HF_ENDPOINT=mirror.url, PYTHONPATH=str(tmp_path))
+    variables["PYTHONPATH"] += f":{tmp_path}"
+    code, with_hook = doctor(*only, **variables)
+
+    assert without["clients"][0]["asked"] == ["hf-mirror.com:443"]
+    assert (code, _verdicts(with_hook)) == (OK, {"cnstd": "through"})
+
+
+def test_doctor_tells_news_from_models(
+    mirror: Running, doctor: Callable[..., Diagnosis], client: Callable[..., list[str]]
+) -> None:
+    """A client that asks another host of something else is through, and the host is named."""
+    flags = client(CURIOUS, ENTRY)
+    variables = _set(mirror)
+    variables["PYTHONPATH"] += f":{Path(flags[1]).parent / 'site'}"
+    code, report = doctor(*flags, **variables)
+    (acme,) = report["clients"]
+
+    assert (code, acme["verdict"], acme["asked"]) == (OK, "through", ["news.example:443"])
+    assert "would have asked news.example besides" in acme["what"]
+
+
+def test_doctor_tries_clients_by_https(
+    serve_tls: Callable[[], tuple[Running, Path]], doctor: Callable[..., Diagnosis], home: Path
+) -> None:
+    """Its authority has to be trusted: by one variable for some clients, by another for others."""
+    mirror, authority = serve_tls()
+    ran = run("doctor", "--url", mirror.url, variables=environment(home))
+    assert ran.returncode == UNCHECKED
+    assert "its certificate is not trusted" in ran.stdout
+    assert "    export SSL_CERT_FILE=" in ran.stdout
+
+    only = ("--only", "urllib", "--only", "pip", "--only", "huggingface_hub")
+    variables = _set(mirror, SSL_CERT_FILE=str(authority))
+    code, report = doctor(*only, **variables)
+    (finding,) = report["findings"]
+    both = f"export SSL_CERT_FILE={authority} REQUESTS_CA_BUNDLE={authority}"
+    assert (code, finding["kind"], finding["mend"]) == (FAILED, "authorities", both)
+    assert _verdicts(report)["huggingface_hub"] == "through"
+
+    code, report = doctor(*only, **variables, REQUESTS_CA_BUNDLE=str(authority))
+    assert (code, set(_verdicts(report).values())) == (OK, {"through"}), report
 
 
 def test_doctor_tells_a_client_of_another_python(

@@ -21,7 +21,8 @@ def sentence(trial: Trial, environment: Mapping[str, str]) -> str:
     whom = whom or " and ".join(trial.programs)
     match trial.verdict:
         case Verdict.THROUGH:
-            return "its bytes came through the mirror"
+            besides = f"; it would have asked {whom} besides" if whom else ""
+            return f"its bytes came through the mirror{besides}"
         case Verdict.LEAKS if trial.programs and not trial.asked:
             return f"it starts {whom}, which goes its own way"
         case Verdict.LEAKS:

@@ -22,6 +22,7 @@ from typing import Any, Final
 from mirror.cli.address import Address
 from mirror.cli.diagnosis.variables import servers_of
 from mirror.errors import ConfigError
+from mirror.hook.modelmirror_hook import known
 
 _CHILD: Final = Path(__file__).with_name("child")
 # Most clients tried at once: importing one of them takes a core.
@@ -104,7 +105,7 @@ class Bench:
     def survey(self) -> Interpreter:
         """Find which clients are there; raises `ConfigError`."""
         with tempfile.TemporaryDirectory() as folder:
-            outcome, why = self._run(Path(folder), ("list", *map(str, self.files)), frozenset())
+            outcome, why = self._run(Path(folder), ("list", *map(str, self.files)), "")
         if outcome is None:
             raise ConfigError(
                 f"{self.python} cannot list its packages: {why}",
@@ -148,8 +149,7 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report"
             arguments = (client.name, secrets.token_hex(16), *map(str, self.files))
-            hosts = frozenset({client.host, *servers_of(self.environment)})
-            outcome, why = self._run(Path(folder), arguments, hosts)
+            outcome, why = self._run(Path(folder), arguments, client.host)
             asked, programs = _read_report(report)
         seconds = time.monotonic() - begun
         told: Mapping[str, Any] = outcome or {"error": why}
@@ -172,7 +172,8 @@ class Bench:
         why: str,
     ) -> Verdict:
         if outcome is not None and outcome["through"]:
-            return Verdict.LEAKS if asked or programs else Verdict.THROUGH
+            leaks = programs or any(self._has_models(_host(each)) for each in asked)
+            return Verdict.LEAKS if leaks else Verdict.THROUGH
         if asked or programs:
             return Verdict.LEAKS
         if outcome is None:
@@ -184,8 +185,12 @@ class Bench:
         )
         return Verdict.REFUSED if refusal else Verdict.FAILS
 
+    def _has_models(self, host: str) -> bool:
+        """Whether *host* is asked for models, and not for news of its package, say."""
+        return known(host) or host in servers_of(self.environment)
+
     def _run(
-        self, folder: Path, arguments: Sequence[str], hosts: frozenset[str]
+        self, folder: Path, arguments: Sequence[str], host: str
     ) -> tuple[Mapping[str, Any] | None, str]:
         """Run the child; its outcome, or `None` and why there is none."""
         result, report, errors = folder / "result", folder / "report", folder / "errors"
@@ -216,7 +221,7 @@ class Bench:
                 f"{self.python} cannot be run: {error.strerror}.",
                 hint="Name a Python with --python.",
             ) from error
-        ended = self._wait(process, report, hosts)
+        ended = self._wait(process, report, host)
         try:
             outcome: Mapping[str, Any] = json.loads(result.read_bytes())
         except (OSError, ValueError):
@@ -225,12 +230,10 @@ class Bench:
             return None, last if ended else _too_long(self.limit)
         return outcome, ""
 
-    def _wait(
-        self, process: "subprocess.Popen[bytes]", report: Path, hosts: frozenset[str]
-    ) -> bool:
+    def _wait(self, process: "subprocess.Popen[bytes]", report: Path, host: str) -> bool:
         """Wait for the end of *process*, or make one; tells whether it came by itself.
 
-        Soon after it would have asked one of *hosts*, which it is led to, it is ended.
+        Soon after it would have asked *host*, or another that has models, it is ended.
         """
         now = time.monotonic()
         end = now + self.limit
@@ -239,7 +242,8 @@ class Bench:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_TICK)
             now = time.monotonic()
-            if not leaking and not hosts.isdisjoint(map(_host, _read_report(report)[0])):
+            asked = map(_host, _read_report(report)[0])
+            if not leaking and any(each == host or self._has_models(each) for each in asked):
                 leaking, end = True, min(end, now + _AFTERWARDS)
         ended = process.poll() is not None
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -1,12 +1,13 @@
 """Variables that lead a client past the mirror, or keep it from asking anybody."""
 
+import os
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from mirror.cli.address import VARIABLE, Address, parse
+from mirror.cli.address import VARIABLE, Address, bare, parse
 from mirror.cli.diagnosis.findings import Finding, export
 from mirror.cli.pointing import without_proxy
 from mirror.errors import ConfigError
@@ -71,7 +72,7 @@ def _mirror(environment: Mapping[str, str], address: Address) -> Iterator[Findin
     named = environment.get(VARIABLE, "").rstrip("/")
     if named and named != address.url:
         yield from _another(VARIABLE, named, address.url, address, "the start-up hook")
-    for folder in environment.get("PYTHONPATH", "").split(":"):
+    for folder in environment.get("PYTHONPATH", "").split(os.pathsep):
         hook = Path(folder) / "modelmirror_hook.py"
         ours = "modelmirror" in folder or folder.rstrip("/").endswith("mirror/hook")
         if ours and not hook.is_file():
@@ -113,7 +114,10 @@ def _another(name: str, value: str, wanted: str, address: Address, who: str) -> 
         other = parse(value.partition("/-/")[0])
     except ConfigError:
         yield Finding(
-            kind="endpoint", where=name, what=f"{name} is {value!r}, which is no URL.", mend=mend
+            kind="endpoint",
+            where=name,
+            what=f"{name} is {bare(value)!r}, which is no address of a mirror.",
+            mend=mend,
         )
         return
     if other.host in _PUBLIC:
