@@ -1,16 +1,15 @@
 """`modelmirror doctor`: do clients really use the mirror, and what is in their way?"""
 
-import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import click
 
-from mirror.cli.address import UNTRUSTED, Address, mirror_address, reason
+from mirror.cli.address import Address, mirror_address, reason
 from mirror.cli.diagnosis.envfile import read_variables
 from mirror.cli.diagnosis.findings import Finding
 from mirror.cli.diagnosis.folders import check_folders, check_offline, holdings
@@ -18,7 +17,8 @@ from mirror.cli.diagnosis.looks import looks, roots
 from mirror.cli.diagnosis.mending import mend, proxies, sentence
 from mirror.cli.diagnosis.permissions import Reader, check_permissions
 from mirror.cli.diagnosis.programs import other_programs
-from mirror.cli.diagnosis.trials import WRONG, Bench, Interpreter, Trial, Verdict
+from mirror.cli.diagnosis.telling import Plain, Report, Voice
+from mirror.cli.diagnosis.trials import Bench
 from mirror.cli.diagnosis.variables import check_variables
 from mirror.cli.exits import FAILED, OK, UNCHECKED
 from mirror.cli.settings import started_with
@@ -27,7 +27,6 @@ from mirror.web import probe
 
 # How long the mirror has to answer each of its own pages, in seconds.
 PATIENCE: Final = 5.0
-_TRUST: Final = "export SSL_CERT_FILE=AUTHORITIES.pem REQUESTS_CA_BUNDLE=AUTHORITIES.pem"
 
 
 @click.command("doctor")
@@ -51,7 +50,13 @@ _TRUST: Final = "export SSL_CERT_FILE=AUTHORITIES.pem REQUESTS_CA_BUNDLE=AUTHORI
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A Python file with more clients; may be given again.",
 )
-@click.option("--limit", default=60.0, show_default=True, help="Seconds that a client may take.")
+@click.option(
+    "--limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds that a client may take.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 def command(
     folders: tuple[Path, ...],
@@ -74,7 +79,7 @@ def command(
     if env_file is not None:
         environment |= read_variables(env_file)
     reader = Reader.parse(user) if user else Reader.of_this_process()
-    voice: _Voice = _Report() if as_json else _Plain(environment, address)
+    voice: Voice = Report() if as_json else Plain()
     silent = _ask_mirror(address, voice)
     prefix = Path(shutil.which(python) or python).absolute().parent.parent
     for finding in _look_around(environment, address, folders, prefix, reader):
@@ -90,7 +95,7 @@ def command(
     sys.exit(code)
 
 
-def _ask_mirror(address: Address, voice: "_Voice") -> str:
+def _ask_mirror(address: Address, voice: Voice) -> str:
     """Ask the mirror how it is; why it cannot be used, ``""`` if it can."""
     why = address.silence(PATIENCE)
     report: Mapping[str, Any] = {}
@@ -129,7 +134,7 @@ def _look_around(
 
 
 def _try_clients(
-    bench: Bench, voice: "_Voice", *, only: tuple[str, ...], skip: tuple[str, ...]
+    bench: Bench, voice: Voice, *, only: tuple[str, ...], skip: tuple[str, ...]
 ) -> None:
     """Try the clients that are there: those of *only*, if there are any, but none of *skip*."""
     survey = bench.survey()
@@ -139,166 +144,16 @@ def _try_clients(
             raise click.UsageError(
                 f"{survey.path} has no client {name}; it has {', '.join(names)}."
             )
-    wanted = [
-        client
-        for client in survey.clients
-        if client.name not in skip and (not only or client.name in only)
-    ]
+    asked = {client.name for client in survey.clients if not only or client.name in only}
+    # What goes by way of another is as well off as that: it has to be tried.
+    asked |= {
+        other for client in survey.clients if client.name in asked for other in client.by_way_of
+    }
+    wanted = [each for each in survey.clients if each.name in asked and each.name not in skip]
     voice.begin(survey, len(wanted))
     known = proxies(bench.environment)
-    for trial in bench.try_all(wanted, voice.tried):
+    for trial in bench.try_all(wanted):
         line = mend(trial, bench.environment, bench.address, FOLDER, known)
         voice.trial(trial, sentence(trial, bench.environment), line)
     for program, line in other_programs(bench.address, bench.environment.get("PATH")):
         voice.program(program, line)
-
-
-class _Voice(Protocol):
-    """How it is told: to a person or to a program."""
-
-    wrong: int
-
-    def mirror(
-        self, address: Address, why: str, report: Mapping[str, Any], *, ready: bool
-    ) -> None: ...
-
-    def finding(self, finding: Finding) -> None: ...
-
-    def begin(self, survey: Interpreter, clients: int) -> None: ...
-
-    def tried(self, trial: Trial) -> None: ...
-
-    def trial(self, trial: Trial, what: str, line: str) -> None: ...
-
-    def program(self, program: str, line: str) -> None: ...
-
-    def end(self, code: int) -> None: ...
-
-
-class _Report:
-    """One JSON object at the end; docs/doctor.md lists its keys."""
-
-    def __init__(self) -> None:
-        self.wrong = 0
-        self._told: dict[str, Any] = {"findings": [], "python": None, "clients": [], "programs": []}
-
-    def mirror(self, address: Address, why: str, report: Mapping[str, Any], *, ready: bool) -> None:
-        self.wrong += bool(why)
-        self._told["mirror"] = {
-            "url": address.url,
-            "answers": not why,
-            "why": why,
-            "ready": ready,
-            "version": report.get("version"),
-            "state": report.get("state"),
-        }
-
-    def finding(self, finding: Finding) -> None:
-        self.wrong += not finding.note
-        self._told["findings"].append(
-            {
-                "kind": finding.kind,
-                "where": finding.where,
-                "what": finding.what,
-                "mend": finding.mend,
-                "wrong": not finding.note,
-            }
-        )
-
-    def begin(self, survey: Interpreter, clients: int) -> None:
-        del clients
-        self._told["python"] = {"path": survey.path, "version": survey.version}
-
-    def tried(self, trial: Trial) -> None:
-        pass
-
-    def trial(self, trial: Trial, what: str, line: str) -> None:
-        self.wrong += trial.verdict in WRONG
-        self._told["clients"].append(
-            {
-                "name": trial.client.name,
-                "version": trial.client.version,
-                "verdict": trial.verdict.value,
-                "what": what,
-                "asked": trial.asked,
-                "programs": trial.programs,
-                "by_way_of": trial.client.by_way_of,
-                "error": trial.error,
-                "hook": trial.hook is not None and bool(trial.hook.get("active")),
-                "mend": line,
-                "seconds": round(trial.seconds, 3),
-            }
-        )
-
-    def program(self, program: str, line: str) -> None:
-        self._told["programs"].append({"name": program, "use": line})
-
-    def end(self, code: int) -> None:
-        click.echo(json.dumps({"exit": code, "wrong": self.wrong, **self._told}, indent=2))
-
-
-class _Plain:
-    """Sentences; with a terminal, a bar below them while clients are tried."""
-
-    def __init__(self, environment: Mapping[str, str], address: Address) -> None:
-        self.wrong = 0
-        self._environment, self._address = environment, address
-        self._bar: Any = None
-
-    def mirror(self, address: Address, why: str, report: Mapping[str, Any], *, ready: bool) -> None:
-        if why:
-            self.wrong += 1
-            click.echo(f"wrong: The mirror at {address.url} does not answer: {why}.")
-            untrusted = why.startswith(UNTRUSTED)
-            click.echo(f"    {_TRUST if untrusted else 'modelmirror serve'}")
-            return
-        state = "" if ready else ", but not ready"
-        click.echo(
-            f"The mirror at {address.url} answers{state}: {report.get('state')},"
-            f" version {report.get('version')}."
-        )
-        for trouble in report.get("reasons") or ():
-            click.echo(f"note: {trouble}")
-
-    def finding(self, finding: Finding) -> None:
-        self.wrong += not finding.note
-        click.echo(f"{'note' if finding.note else 'wrong'}: {finding.what}")
-        if finding.mend:
-            click.echo(f"    {finding.mend}")
-
-    def begin(self, survey: Interpreter, clients: int) -> None:
-        click.echo(f"Clients in {survey.path} (Python {survey.version}):")
-        if sys.stderr.isatty() and clients:
-            self._bar = click.progressbar(length=clients, label="Trying clients", file=sys.stderr)
-            self._bar.render_progress()
-
-    def tried(self, trial: Trial) -> None:
-        del trial
-        if self._bar is not None:
-            self._bar.update(1)
-
-    def trial(self, trial: Trial, what: str, line: str) -> None:
-        self._end_bar()
-        self.wrong += trial.verdict in WRONG
-        name = f"{trial.client.name} {trial.client.version}".strip()
-        word = "" if trial.verdict is Verdict.BY_WAY else f"{trial.verdict.value}: "
-        click.echo(f"  {name:<26}  {word}{what}")
-        if line:
-            click.echo(f"    {line}")
-
-    def program(self, program: str, line: str) -> None:
-        click.echo(f"  {program:<26}  not Python: {line}")
-
-    def end(self, code: int) -> None:
-        self._end_bar()
-        if code == UNCHECKED:
-            click.echo("No client was tried.")
-        elif self.wrong:
-            click.echo(f"{self.wrong} {'thing is' if self.wrong == 1 else 'things are'} wrong.")
-        else:
-            click.echo("Nothing is wrong.")
-
-    def _end_bar(self) -> None:
-        if self._bar is not None:
-            self._bar.render_finish()
-            self._bar = None

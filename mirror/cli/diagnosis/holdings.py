@@ -1,5 +1,6 @@
 """What lies in a folder: models, by the layout that each client writes."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,18 @@ MAX_FOLDERS: Final = 5000
 _HUB: Final = re.compile(r"(?:models|datasets|spaces)--.+")
 _WHISPER: Final = re.compile(r"(?:tiny|base|small|medium)(?:\.en)?\.pt|large-v[123](?:-turbo)?\.pt")
 _CHECKPOINT: Final = re.compile(r".+\.(?:pt|pth|th)")
+_HASHED: Final = re.compile(r".+[-_][0-9a-f]{8,64}\.(?:pt|pth|th)")
 _SHA1: Final = re.compile(r"[0-9a-f]{40}")
+_MODULE: Final = frozenset({"saved_model.pb", "tfhub_module.pb", "model.tflite"})
+_STORAGE: Final = "https://openaipublic.blob.core.windows.net"
+_ENCODINGS: Final = {
+    hashlib.sha1(f"{_STORAGE}/{path}".encode(), usedforsecurity=False).hexdigest(): path
+    for path in (
+        *(f"encodings/{name}_base.tiktoken" for name in ("r50k", "p50k", "cl100k", "o200k")),
+        "gpt-2/encodings/main/vocab.bpe",
+        "gpt-2/encodings/main/encoder.json",
+    )
+}
 _NLTK: Final = frozenset(
     {
         "chunkers",
@@ -47,10 +59,12 @@ def _whisper(folder: Path) -> dict[str, str]:
 
 def _torch(folder: Path) -> dict[str, str]:
     """Checkpoints and repositories of torch.hub, in its folder ``hub``."""
+    # A folder of that name may hold what was trained; a hub's files have digits of their digest.
+    wanted = _CHECKPOINT if folder.name == "hub" else _HASHED
     checkpoints = {
         f"checkpoints/{name}": name
         for name in _names(folder / "checkpoints")
-        if _CHECKPOINT.fullmatch(name)
+        if wanted.fullmatch(name)
     }
     repos = {
         name: name
@@ -61,8 +75,13 @@ def _torch(folder: Path) -> dict[str, str]:
 
 
 def _tfhub(folder: Path) -> dict[str, str]:
+    """Modules by the sha1 of their handles; commits are called so, too, but hold no SavedModel."""
     names = [name for name in _names(folder) if _SHA1.fullmatch(name)]
-    return {name: _handle(folder, name) for name in names if _names(folder / name)}
+    return {
+        name: _handle(folder, name)
+        for name in names
+        if not _MODULE.isdisjoint(_names(folder / name))
+    }
 
 
 def _handle(folder: Path, name: str) -> str:
@@ -84,7 +103,7 @@ def _kagglehub(folder: Path) -> dict[str, str]:
 
 
 def _tiktoken(folder: Path) -> dict[str, str]:
-    return {n: n for n in _names(folder) if _SHA1.fullmatch(n) and (folder / n).is_file()}
+    return {name: _ENCODINGS[name] for name in _names(folder) if name in _ENCODINGS}
 
 
 def _nltk(folder: Path) -> dict[str, str]:

@@ -11,9 +11,10 @@ import secrets
 import signal
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -94,6 +95,7 @@ class Bench:
     """Tries clients: in *python*, with *environment*, against the mirror at *address*.
 
     *files* tell of more clients (``child/modelmirror_trying.py``); *limit* is the time for each, in seconds.
+    *stopped* ends those that are being tried.
     """
 
     python: str
@@ -101,6 +103,7 @@ class Bench:
     address: Address
     files: tuple[Path, ...] = ()
     limit: float = 60.0
+    stopped: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def survey(self) -> Interpreter:
         """Find which clients are there; raises `ConfigError`."""
@@ -122,26 +125,23 @@ class Bench:
         )
         return Interpreter(path=outcome["executable"], version=outcome["python"], clients=clients)
 
-    def try_all(
-        self, clients: Sequence[Client], told: Callable[[Trial], None] = lambda _: None
-    ) -> list[Trial]:
-        """Try *clients*; *told* hears of each as it ends, in no certain order."""
-        own = [client for client in clients if not client.by_way_of]
+    def try_all(self, clients: Sequence[Client]) -> Iterator[Trial]:
+        """Try *clients*; each trial comes as it ends, those that need none last."""
+        pool = ThreadPoolExecutor(_AT_ONCE)
         trials: dict[str, Trial] = {}
-
-        def try_and_tell(client: Client) -> None:
-            trials[client.name] = trial = self.attempt(client)
-            told(trial)
-
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(try_and_tell, own))
+        try:
+            running = [pool.submit(self.attempt, each) for each in clients if not each.by_way_of]
+            for done in as_completed(running):
+                trial = done.result()
+                trials[trial.client.name] = trial
+                yield trial
+        finally:
+            self.stopped.set()
+            pool.shutdown(cancel_futures=True)
         for client in clients:
             if client.by_way_of:
                 others = tuple(trials[name] for name in client.by_way_of if name in trials)
-                trial = Trial(client=client, verdict=Verdict.BY_WAY, others=others)
-                trials[client.name] = trial
-                told(trial)
-        return [trials[client.name] for client in clients]
+                yield Trial(client=client, verdict=Verdict.BY_WAY, others=others)
 
     def attempt(self, client: Client) -> Trial:
         """Try one client."""
@@ -238,7 +238,7 @@ class Bench:
         now = time.monotonic()
         end = now + self.limit
         leaking = False
-        while process.poll() is None and now < end:
+        while process.poll() is None and now < end and not self.stopped.is_set():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_TICK)
             now = time.monotonic()

@@ -17,6 +17,7 @@ from mirror.errors import ConfigError
 
 COMMIT = "c" * 40
 REPO = "models--acme--tiny"
+CL100K = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"  # as tiktoken 0.14 named the file of it
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_caches_where_clients_look_are_not_complained_of(home: Path) -> None:
     _file(home / ".cache/torch/hub/checkpoints/resnet18-f37072fd.pth")
     _file(home / ".cache/kagglehub/models/google/yamnet/tensorFlow2/yamnet/1.complete")
     _file(home / f"tmp/tfhub_modules/{'a' * 40}/saved_model.pb")
-    _file(home / f"tmp/data-gym-cache/{'b' * 40}")
+    _file(home / f"tmp/data-gym-cache/{CL100K}")
     _file(home / "nltk_data/tokenizers/punkt_tab.zip")
 
     assert _found({}, home) == []
@@ -84,7 +85,7 @@ def test_caches_where_clients_look_are_not_complained_of(home: Path) -> None:
         ("old/hub/o_r_main/hubconf.py", {"TORCH_HOME": "new"}, "torch.hub"),
         ("old/" + "a" * 40 + "/saved_model.pb", {"TFHUB_CACHE_DIR": "new"}, "tensorflow_hub"),
         ("old/models/o/m/f/v/1.complete", {"KAGGLEHUB_CACHE": "new"}, "kagglehub"),
-        ("old/" + "b" * 40, {"TIKTOKEN_CACHE_DIR": "new"}, "tiktoken"),
+        (f"old/{CL100K}", {"TIKTOKEN_CACHE_DIR": "new"}, "tiktoken"),
         ("nltk_old/corpora/words.zip", {"NLTK_DATA": "new"}, "nltk"),
     ],
 )
@@ -150,6 +151,15 @@ def test_models_on_both_sides_are_linked(home: Path) -> None:
     assert shlex.split(finding.mend)[:3] == ["mkdir", "-p", str(home / "new")]
     assert _found(_mended(finding, environment, home), home, home / "old") == []
     assert (home / "new" / REPO / "snapshots" / COMMIT / "config.json").is_file()
+
+
+def test_what_only_looks_like_a_model_is_none(home: Path) -> None:
+    """Code by its commit, blobs by their hashes, and what was trained here."""
+    _file(home / f"old/transformers_modules/acme/tiny/{'a' * 40}/modeling.py")
+    _file(home / f"old/objects/{'b' * 40}")
+    _file(home / "old/runs/checkpoints/epoch-10.pt")
+
+    assert _found({}, home, home / "old") == []
 
 
 def test_empty_repos_are_no_models(home: Path) -> None:
