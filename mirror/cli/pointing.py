@@ -59,7 +59,7 @@ def without_proxy(host: str, environment: Mapping[str, str]) -> dict[str, str]:
     Some clients read one of the two variables, some the other, and where both are set the small letters win.
     """
     upper, lower = (environment.get(name, "") for name in _NO_PROXY)
-    merged = lower or upper
+    merged = lower
     for item in upper.split(","):
         merged = _last(item.strip(), merged, ",")
     merged = _last(host, merged, ",")

@@ -1,10 +1,12 @@
 """The commands of clients' machines, run as people run them, in an environment of their own."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
@@ -24,3 +26,10 @@ def run(
         timeout=timeout,
         check=False,
     )
+
+
+def report(*arguments: str, variables: Mapping[str, str], timeout: float = 120) -> Any:
+    """Run ``modelmirror`` with *arguments* and ``--json``; what it reports, whatever its exit code."""
+    ran = run(*arguments, "--json", variables=variables, timeout=timeout)
+    assert ran.stdout, ran.stderr
+    return json.loads(ran.stdout)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 import mirror.cli.diagnosis
+from mirror.hook import FOLDER
 
 CHILD: Final = Path(mirror.cli.diagnosis.__file__).parent / "child"
 
@@ -142,6 +143,23 @@ def test_wall_stands_in_nobodys_way(tmp_path: Path) -> None:
     assert "would have been asked" in said
     assert file == str(own / "sitecustomize.py")
     assert report == [{"host": "hub.example", "port": None}]
+
+
+@pytest.mark.parametrize("hook_first", [False, True])
+def test_wall_and_hook_both_go_on(tmp_path: Path, hook_first: bool) -> None:  # noqa: FBT001
+    """Each runs the next sitecustomize on the path: they do not go round and round, and mine runs once."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "sitecustomize.py").write_text("print('mine')")
+    folders = [FOLDER, CHILD] if hook_first else [CHILD, FOLDER]
+    ran, _ = _walled(
+        tmp_path,
+        "import sys; print('modelmirror_hook' in sys.modules)",
+        PYTHONPATH=os.pathsep.join(map(str, [*folders, own])),
+        MODELMIRROR_URL="http://127.0.0.1:9",
+    )
+
+    assert (ran.stdout.split(), ran.stderr) == (["mine", "True"], "")
 
 
 def test_wall_is_not_there_unless_it_is_asked_for(tmp_path: Path, server: socket.socket) -> None:

@@ -135,7 +135,7 @@ def _kagglehub(probe: Probe) -> Any:
     clients = _module("kagglehub.clients")
     if not hasattr(clients, "build_kaggle_client"):
         # Up to 0.3: an endpoint that KAGGLE_API_ENDPOINT sets, and JSON of it.
-        path = "models/modelmirror/%s/other/default/1/get" % probe.name
+        path = "models/modelmirror/%s/other/default/get" % probe.name
         return json.dumps(clients.KaggleApiV1Client().get(path)).encode() + b"\n"
     client = clients.build_kaggle_client().http_client()
     client._init_session()

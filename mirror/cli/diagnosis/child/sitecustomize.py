@@ -16,6 +16,7 @@ import json
 import os
 import socket
 import sys
+import types
 
 REPORT = "MODELMIRROR_DOCTOR_REPORT"
 """The file that attempts are written to: one JSON object a line, with the keys host and port, or program."""
@@ -121,16 +122,27 @@ def _first_word(event: str, arguments: tuple[object, ...]) -> str:
 
 
 def go_on() -> None:
-    """Run the sitecustomize that would have been found without this one."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    rest = [path for path in sys.path if os.path.abspath(path or os.curdir) != here]
-    found = importlib.machinery.PathFinder.find_spec("sitecustomize", rest)
-    if found is None or found.loader is None:
+    """Run the next sitecustomize that has not run.
+
+    Another that does the same, as the start-up hook's, leads back here: so those that ran are remembered.
+    """
+    ran: list[str] = sys.modules[_MARK].__dict__.setdefault("ran", [os.path.realpath(__file__)])
+    for entry in sys.path:
+        found = importlib.machinery.PathFinder.find_spec("sitecustomize", [entry or os.curdir])
+        if found is None or found.loader is None or found.origin is None:
+            continue
+        if os.path.realpath(found.origin) in ran:
+            continue
+        ran.append(os.path.realpath(found.origin))
+        module = importlib.util.module_from_spec(found)
+        sys.modules["sitecustomize"] = module
+        found.loader.exec_module(module)
         return
-    module = importlib.util.module_from_spec(found)
-    sys.modules["sitecustomize"] = module
-    found.loader.exec_module(module)
 
 
-start()
+# What there is one of in a process, however often this file is run.
+_MARK = "modelmirror_doctor_wall"
+if _MARK not in sys.modules:
+    sys.modules[_MARK] = types.ModuleType(_MARK)
+    start()
 go_on()
