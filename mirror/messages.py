@@ -99,7 +99,8 @@ class Derived:
     """A whole body whose length is known only once it has been made; it is made once and kept.
 
     *name* is what it is known by (a source: what it is made of, and how); *transform* names what makes it
-    of *blob*; without a blob it is what *source* sends, to its end. *hub* and *repo* are as in `BlobRef`.
+    of *made_of*, which may have to be made itself; without that it is what *source* sends, to its end.
+    *hub* and *repo* are as in `BlobRef`.
 
     What is sent is held against *expected* and *checks*, where something is published of it, and against
     what came first; not with *regenerated*: then upstream makes it anew, of the same content, as it likes.
@@ -109,7 +110,7 @@ class Derived:
     source: UpstreamRequest
     hub: str
     repo: str
-    blob: BlobRef | None = None
+    made_of: "BlobRef | Derived | None" = None
     transform: str = ""
     expected: Digest | None = None
     checks: tuple[Check, ...] = ()

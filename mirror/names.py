@@ -212,10 +212,11 @@ class Need:
     """One upstream request that a question still lacks.
 
     *key* is what two callers with the same credential class share. *limit* bounds the response body in
-    bytes. With *pages*, absorbing a response may lead on to the next page; the cache then waits at most
-    2 s or 5 pages and lets the rest go on behind. With *as_caller* the caller's own credential goes
-    along even for a public repo (the answer is about the caller). With *optional* the question can do
-    without: where upstream gives no usable answer in time, the hub absorbs a 503 of its own.
+    bytes; with 0 the head alone is wanted, however long the body. With *pages*, absorbing a response may
+    lead on to the next page; the cache then waits at most 2 s or 5 pages and lets the rest go on behind.
+    With *as_caller* the caller's own credential goes along even for a public repo (the answer is about
+    the caller). With *optional* the question can do without: where upstream gives no usable answer in
+    time, the hub absorbs a 503 of its own.
     """
 
     key: str

@@ -75,7 +75,13 @@ class Making:
         """Whether upstream has to be asked for *wanted*."""
         if self._made(wanted) is not None:
             return False
-        return wanted.blob is None or not self._fills.holds(self._fills.known(wanted.blob))
+        match wanted.made_of:
+            case Derived():
+                return self.lacks(wanted.made_of)
+            case BlobRef():
+                return not self._fills.holds(self._fills.known(wanted.made_of))
+            case None:
+                return True
 
     async def make(self, wanted: Derived, voice: Voice) -> BlobRef:
         """Return the blob of *wanted*, made now where it is not here.
@@ -105,16 +111,18 @@ class Making:
         return name
 
     async def _make(self, wanted: Derived, voice: Voice) -> Blob:
-        if wanted.blob is None:
+        if wanted.made_of is None:
             return await self._fetch(wanted, voice)
-        stored = await self._fills.fetch(wanted.blob, voice.credential)
+        blob = wanted.made_of
+        blob = await self.make(blob, voice) if isinstance(blob, Derived) else blob
+        stored = await self._fills.fetch(blob, voice.credential)
         try:
             file = io.BufferedReader(BlobFile(stored), _BATCH)
             chunks = await self._in_pool(partial(self._transforms[wanted.transform], file))
             if chunks is None:
-                blob = Blob(stored.digest, stored.size)
-                await self._fills.call(wanted.name, blob)
-                return blob
+                same = Blob(stored.digest, stored.size)
+                await self._fills.call(wanted.name, same)
+                return same
             made = await self._draft(partial(self._write, chunks))
         finally:
             stored.close()

@@ -396,51 +396,73 @@ def _patch_urllib(module: ModuleType) -> None:
         if _state.token:
             sent.add_header("Authorization", "Bearer " + _state.token)
         try:
-            return original(self, sent, data, *args, **kwargs)
+            answer = original(self, sent, data, *args, **kwargs)
         except url_error as error:
             # An HTTPError is an answer.
             if hasattr(error, "code") or not _lost(error):
                 raise
             return original(self, fullurl, data, *args, **kwargs)
+        if getattr(answer, "url", None) == led:
+            answer.url = url
+        return answer
 
     opener.open = open
 
 
 def _patch_requests(module: ModuleType) -> None:
-    """``Session.send``: what prepared requests go through, and every redirect."""
-    from contextvars import ContextVar
-
+    """``Session.get_adapter``: what sends each hop, once credentials were added."""
     name = module.__name__
     session = module.Session
     errors = sys.modules[name.rpartition(".")[0] + ".exceptions"]
-    original = session.send
-    leading: ContextVar[bool] = ContextVar("leading", default=False)
+    original = session.get_adapter
 
-    def send(self: Any, request: Any, **kwargs: Any) -> Any:
-        url = getattr(request, "url", None)
-        led = _lead(url, request.method, name) if isinstance(url, str) else None
-        if led is None:
-            if leading.get() and url and _at_mirror(url):
-                # A redirect of the mirror's: requests looked its host up in the netrc.
-                _strip(request.headers, url)
-            return original(self, request, **kwargs)
-        sent = request.copy()
-        sent.url = led
-        _strip(sent.headers, led)
-        # What stands in kwargs was chosen for the scheme and host that were meant.
-        with_mirror = dict(kwargs, proxies={})
-        before = leading.set(True)
-        try:
-            return original(self, sent, **with_mirror)
-        except errors.ConnectionError as error:
-            about = getattr(error, "request", None)
-            if not _at_mirror(getattr(about, "url", None) or led) or not _lost(error):
-                raise
-        finally:
-            leading.reset(before)
-        return original(self, request, **kwargs)
+    class Adapter:
+        """Sends what the session asks for: to the mirror what is led, by its own adapter what is not."""
 
-    session.send = send
+        def __init__(self, owner: Any, url: str) -> None:
+            self._owner = owner
+            self._inner = original(owner, url)
+
+        def __getattr__(self, attribute: str) -> Any:
+            return getattr(self._inner, attribute)
+
+        def send(self, request: Any, **kwargs: Any) -> Any:
+            led = _lead(request.url, request.method, name)
+            if led is None:
+                return original(self._owner, request.url).send(request, **kwargs)
+            sent = request.copy()
+            sent.url = led
+            _strip(sent.headers, led)
+            try:
+                # The proxies in kwargs were chosen for the scheme and host that were meant.
+                answer = original(self._owner, led).send(sent, **dict(kwargs, proxies={}))
+            except errors.ConnectionError as error:
+                if not _lost(error):
+                    raise
+                return original(self._owner, request.url).send(request, **kwargs)
+            answer.url, answer.request, answer.connection = request.url, request, self
+            _bring_home(answer.headers)
+            return answer
+
+    def get_adapter(self: Any, url: str, *args: Any, **kwargs: Any) -> Any:
+        if not _state.active or _split(url) is None:
+            return original(self, url, *args, **kwargs)
+        return Adapter(self, url)
+
+    session.get_adapter = get_adapter
+
+
+def _bring_home(headers: Any) -> None:
+    """Make a redirect to the mirror one to a path, which its client then asks of the host that it knows.
+
+    So a client that compares hosts, as huggingface_hub does before it sends its token on, sees one host.
+    """
+    location = headers.get("location") or ""
+    path = _state.base.partition("://")[2].partition("/")[2]
+    for base in (_state.base, "/" + path if path else ""):
+        if base and location.startswith(base + "/"):
+            headers["location"] = location[len(base) :]
+            return
 
 
 def _strip(headers: Any, led: str) -> None:
@@ -463,7 +485,7 @@ def _patch_httpx(module: ModuleType) -> None:
 
 
 def _httpx_lead(module: ModuleType, request: Any) -> tuple[Any, Any] | None:
-    """Lead *request*, in place: its redirects are relative to it; what it was, `None` if it is left alone."""
+    """Lead *request*, in place; what it was, `None` if it is left alone."""
     led = _lead(str(request.url), request.method, module.__name__)
     if led is None:
         return None
@@ -477,11 +499,17 @@ def _httpx_lead(module: ModuleType, request: Any) -> tuple[Any, Any] | None:
 def _httpx_send(module: ModuleType, original: Any) -> Any:
     def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         before = _httpx_lead(module, request)
-        try:
+        if before is None:
             return original(self, request, *args, **kwargs)
+        try:
+            answer = original(self, request, *args, **kwargs)
         except (module.ConnectError, module.ConnectTimeout) as error:
-            if before is None or not _lost(error):
+            if not _lost(error):
                 raise
+        else:
+            _bring_home(answer.headers)
+            return answer
+        finally:
             request.url, request.headers = before
         return original(self, request, *args, **kwargs)
 
@@ -492,11 +520,17 @@ def _httpx_send_async(module: ModuleType, original: Any) -> Any:
     async def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         await _alive_async()
         before = _httpx_lead(module, request)
-        try:
+        if before is None:
             return await original(self, request, *args, **kwargs)
+        try:
+            answer = await original(self, request, *args, **kwargs)
         except (module.ConnectError, module.ConnectTimeout) as error:
-            if before is None or not _lost(error):
+            if not _lost(error):
                 raise
+        else:
+            _bring_home(answer.headers)
+            return answer
+        finally:
             request.url, request.headers = before
         return await original(self, request, *args, **kwargs)
 
@@ -540,7 +574,7 @@ def _patch_aiohttp(module: ModuleType) -> None:
             return
         if asked is not None:
             asked.append(led)
-        self.url = self.original_url = url_class(led, encoded=True)
+        self.url = url_class(led, encoded=True)  # The answer bears the other, original_url.
         self.update_host(self.url)
         _strip(self.headers, led)
         self.headers["Host"] = _authority_text(led)

@@ -41,8 +41,6 @@ FOR_EVER: Final = 100 * 365 * 86400.0
 DOCUMENT_LIMIT: Final = 16 << 20
 # How long, in seconds, a document that says nothing of a file, or cannot be had, is not asked for again.
 NO_WORD: Final = 3600.0
-# A host that ignores Range sends this much of a file before its head is given up.
-_PROBE_LIMIT: Final = 1 << 20
 
 _GENERIC: Final = "/-/host/"
 _KEPT: Final = (
@@ -176,12 +174,16 @@ class Hosted:
             source_of(url, *version), source, self.name, place.host,
             expected=digest, checks=checks, regenerated=route.collect,
         )  # fmt: skip
-        if size is None or route.collect:
+        collected = size is None or route.collect
+        if collected and not route.transform:
             return Answer(200, head, ranges=True, derived=wanted)
-        blob = BlobRef(digest or wanted.name, size, source, self.name, place.host, checks=checks)
+        blob = BlobRef(
+            digest or wanted.name, size or 0, source, self.name, place.host, checks=checks
+        )
         if route.transform:
             made = source_of(url, *version, route.transform)
-            wanted = Derived(made, source, self.name, place.host, blob, route.transform)
+            made_of = wanted if collected else blob
+            wanted = Derived(made, source, self.name, place.host, made_of, route.transform)
             return Answer(200, head, ranges=True, derived=wanted)
         if "x-goog-hash" in headers and published(known.response):  # kagglehub compares it.
             head = (*head, ("X-Goog-Hash", header_text(headers["x-goog-hash"])))
@@ -219,7 +221,9 @@ class Hosted:
         }
         headers = tuple((name, value) for name, value in told.items() if value)
         what = "head" if not route.document else "presence" if route.presence else "document"
-        limit = DOCUMENT_LIMIT if route.document else _PROBE_LIMIT
+        limit = (
+            DOCUMENT_LIMIT if route.document else 0
+        )  # A host may send all where a byte was asked for.
         request = UpstreamRequest(method, route.target, headers, route.post)
         return [Need(key, request, limit=limit, context=self._context(route, route.target, what))]
 

@@ -5,6 +5,7 @@ decompression, name look-ups, proxies and passwords from the environment. Blobs 
 streams cost three times the CPU of a blocking thread (``transfer.py``).
 """
 
+import contextlib
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Mapping
@@ -35,8 +36,9 @@ from mirror.upstream.standing import Standing
 
 # `Link` and `Location` of the Hub's CDN run to 4 KiB; aiohttp's own bound is 8 KiB.
 _MAX_HEADER: Final = 32 << 10
-# Reading a redirect's short text keeps the connection; more than this is cheaper to cut off.
-_MAX_REDIRECT_BODY: Final = 64 << 10
+
+# Reading a short body that nobody wants keeps the connection; more than this is cheaper to cut off.
+_WORTH_READING: Final = 64 << 10
 _METADATA_CONNECTIONS: Final = 64
 _KEEPALIVE: Final = 30.0
 
@@ -297,7 +299,7 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
     """Read a redirect's own text if it is short, so that its connection can be used again."""
     length = response.content_length
     try:
-        if length is not None and length <= _MAX_REDIRECT_BODY:
+        if length is not None and length <= _WORTH_READING:
             await response.read()
     except _FOREIGN:
         pass  # The redirect is known; only the connection is lost.
@@ -306,9 +308,16 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
 
 
 async def _whole(response: aiohttp.ClientResponse, step: Step, limit: int) -> Response:
-    """Read the body, at most *limit* bytes of it on the wire and decoded."""
+    """Read the body, at most *limit* bytes of it on the wire and decoded; with 0 it is not wanted."""
     host = step.origin.authority
     expected = response.content_length if response.method != "HEAD" else None
+    if not limit:
+        if expected is not None and expected <= _WORTH_READING:
+            with contextlib.suppress(*_FOREIGN):
+                await response.read()
+        return Response(
+            response.status, lowered(response.headers.items()), b"", step.base, step.url
+        )
     body = bytearray()
     try:
         async for chunk in response.content.iter_any():

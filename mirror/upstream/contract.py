@@ -62,7 +62,7 @@ class Asker(Protocol):
         limit: int,
         follow_redirects: bool = True,
     ) -> Response:
-        """Return upstream's whole answer, its body at most *limit* bytes.
+        """Return upstream's whole answer, its body at most *limit* bytes; with 0 its head alone.
 
         The hub's upstreams are tried in order while they fail. Raises `UpstreamUnreachableError`
         when the last one fails (no connection, a time-out, a broken answer, a 5xx),

@@ -232,6 +232,7 @@ def test_ask_raises_for_what_is_no_answer(world: World) -> None:
         _ask(world)
     world.script("/a", BLOB)
     assert _ask(world, limit=len(DATA)).body == DATA
+    assert (_ask(world, limit=0).status, _ask(world, limit=0).body) == (200, b"")
     with pytest.raises(UpstreamUnavailableError):
         _ask(world, limit=len(DATA) - 1)
     world.go_down()

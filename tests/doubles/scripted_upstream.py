@@ -7,7 +7,7 @@ It stands in for the asynchronous client and for the transfers at once. Answers 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mirror.clock import Clock, FixedClock
 from mirror.credential import Credential
@@ -89,6 +89,8 @@ class ScriptedUpstream:
         self.asked.append(Question(hub, request, credential))
         answer = self._answer(request.target)
         check_available(answer.status, _headers(answer), HOST, self._clock)
+        if not limit:
+            answer = replace(answer, body=b"")
         if len(answer.body) > limit:
             raise UpstreamUnavailableError(f"{HOST} answered with more than {limit} bytes.")
         if answer.cut is not None:

@@ -138,6 +138,21 @@ def test_nothing_of_a_signed_address_is_kept(hosts: Hosts, origin: Origin, tmp_p
     assert "5ecret" not in mirror.log.read_text()
 
 
+def test_an_archive_without_a_length_is_made_anew_too(hosts: Hosts, mirror: Running) -> None:
+    """It is taken to its end first; once made, upstream is not asked again."""
+    hosts.put(TFHUB, f"{HANDLE}?{FORMAT}", Thing(archive(), chunked=True))
+    got = mirror.ask(f"/-/tfhub{HANDLE}?{FORMAT}")
+    assert got.status == 200, got.body
+    assert members(got.body)["variables"] is None
+    assert members(got.body)["variables/variables.index"] == VARIABLES
+    assert mirror.ask(f"/-/tfhub{HANDLE}?{FORMAT}").body == got.body
+    asked = len(hosts.seen)
+    mirror.settle()
+    with hosts.away():
+        assert mirror.ask(f"/-/tfhub{HANDLE}?{FORMAT}").body == got.body
+    assert len(hosts.seen) == asked
+
+
 def test_an_archive_with_its_folders_is_served_as_it_is(hosts: Hosts, mirror: Running) -> None:
     """And stored once, whichever host was named."""
     body = archive(folders=True)

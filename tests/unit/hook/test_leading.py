@@ -80,6 +80,37 @@ def test_redirects_of_the_mirror_are_followed(client: str) -> None:
     assert old["body"] == "/end"
 
 
+@pytest.mark.parametrize("client", WITH_HEADERS)
+def test_programs_see_the_host_that_they_asked(client: str) -> None:
+    """An answer bears the address that was asked for: huggingface_hub sends its token to that host alone."""
+    hub = "https://huggingface.co/acme/tiny/resolve/main/x"
+    with Scripted() as mirror:
+        outcomes = Program(url=mirror.url).ask(client, hub, ASSET)
+
+    assert [outcome["url"] for outcome in outcomes] == [hub, ASSET]
+
+
+@pytest.mark.parametrize("client", [client for client in WITH_HEADERS if client != "urllib"])
+@pytest.mark.parametrize("base", ["", "{url}"])
+def test_token_stays_with_a_redirect_of_the_hub(client: str, base: str) -> None:
+    """Where the mirror redirects within the Hub, the token goes along, and the program sees the Hub."""
+    target = "/acme/old/resolve/main/x"
+    with Scripted() as mirror:
+        location = base.format(url=mirror.url) + "/acme/new/resolve/main/x"
+        mirror.replies[target] = Reply(307, {"Location": location})
+        headers = {"Authorization": "Bearer hf_1"}
+        (outcome,) = Program(url=mirror.url).ask(
+            client, f"https://huggingface.co{target}", headers=headers
+        )
+
+    tokens = [request.headers.get("authorization") for request in mirror.seen]
+    if client == "aiohttp" and base:
+        assert tokens == ["Bearer hf_1", None]  # To it the mirror's own address is another host's.
+    else:
+        assert tokens == ["Bearer hf_1"] * 2
+        assert outcome["url"] == "https://huggingface.co/acme/new/resolve/main/x"
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 def test_redirects_to_known_hosts_are_led(client: str) -> None:
     """What another server redirects to a known host goes to the mirror all the same."""

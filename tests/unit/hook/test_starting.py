@@ -121,6 +121,17 @@ def test_reloaded_library_is_led_again() -> None:
     assert said == ["/x/y", {"huggingface.co": 2}, "SourceFileLoader"]
 
 
+def test_library_is_patched_once() -> None:
+    """Stopped and started again, the hook puts nothing around a library a second time."""
+    code = (
+        "import json, urllib.request as u, modelmirror_hook as hook\n"
+        "first = u.OpenerDirector.open; hook.stop(); hook.start()\n"
+        "print(json.dumps([u.OpenerDirector.open is first, hook.installed()['modules']['urllib.request']]))"
+    )
+
+    assert Program(url=URL).said(code) == [True, "patched"]
+
+
 def test_stop_lets_everything_go() -> None:
     """A process that is a mirror itself stops the hook, and asks the hubs."""
     with Scripted() as proxy, Scripted() as scripted:
