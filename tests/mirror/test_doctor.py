@@ -45,6 +45,14 @@ def download(path):
         socket.create_connection(("news.example", 443))
     return urlopen("https://huggingface.co" + path).read()
 """
+# As NLTK 3.10 does: it looks the host up, and takes no address of a private network.
+NLTK: Final = """
+import socket
+
+
+def urlopen(url):
+    socket.getaddrinfo(url.split("/")[2], 443)
+"""
 ENTRY: Final = """
 from urllib.parse import urlsplit
 
@@ -287,6 +295,26 @@ def test_doctor_tries_clients_with_an_endpoint_of_their_own(
 
     assert without["clients"][0]["asked"] == ["hf-mirror.com:443"]
     assert (code, _verdicts(with_hook)) == (OK, {"cnstd": "through"})
+
+
+def test_doctor_is_content_with_a_folder_of_nltks(
+    mirror: Running, doctor: Callable[..., Diagnosis], tmp_path: Path
+) -> None:
+    """NLTK refuses the mirror; the line that mends it is one after which nothing is wrong."""
+    package, data = tmp_path / "nltk", tmp_path / "nltk_data"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "downloader.py").write_text(NLTK)
+    variables = _set(mirror)
+    variables["PYTHONPATH"] += f":{tmp_path}"
+    code, report = doctor("--only", "nltk", **variables)
+    assert (code, _verdicts(report)) == (FAILED, {"nltk": "leaks"})
+    assert report["clients"][0]["mend"].endswith("export NLTK_DATA=DIR/nltk_data")
+
+    (data / "corpora").mkdir(parents=True)
+    code, report = doctor("--only", "nltk", NLTK_DATA=str(data), **variables)
+    assert (code, _verdicts(report)) == (OK, {"nltk": "refused"})
+    assert "NLTK_DATA" in report["clients"][0]["what"]
 
 
 def test_doctor_tells_news_from_models(

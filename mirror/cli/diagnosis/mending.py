@@ -6,13 +6,13 @@ from typing import Final
 
 from mirror.cli.address import VARIABLE, Address
 from mirror.cli.diagnosis.findings import export
-from mirror.cli.diagnosis.trials import Trial, Verdict
+from mirror.cli.diagnosis.trials import WRONG, Trial, Verdict
 from mirror.cli.diagnosis.variables import offline_switches, proxies_of
 from mirror.cli.pointing import pointing, without_proxy
 
 # Clients that heed HF_ENDPOINT, hook or not.
 _HUB_CLIENTS: Final = frozenset({"huggingface_hub", "transformers"})
-_EXPORT: Final = "modelmirror export --format cache DIR TARGET"
+_EXPORT: Final = "modelmirror export --format cache DIR"
 
 
 def sentence(trial: Trial, environment: Mapping[str, str]) -> str:
@@ -52,9 +52,9 @@ def mend(
     *hook* is the folder of the start-up hook; *proxies* are those of the environment, as ``host:port``.
     """
     name = trial.client.name
-    if name == "nltk" and trial.verdict not in (Verdict.THROUGH, Verdict.UNKNOWN):
+    if name == "nltk" and trial.verdict in WRONG:
         # It refuses servers inside a private network by design (3.10 and newer).
-        return f"{_EXPORT} && export NLTK_DATA=DIR/nltk_data"
+        return f"{_EXPORT} nltk:PACKAGE && export NLTK_DATA=DIR/nltk_data"
     if trial.verdict is Verdict.REFUSED:
         switches = offline_switches(environment)
         return f"unset {' '.join(switches)}" if name in _HUB_CLIENTS and switches else ""
@@ -70,7 +70,7 @@ def mend(
         return export(**{each: wanted[each] for each in names})
     if trial.hook is None:
         return export(PYTHONPATH=wanted["PYTHONPATH"])
-    return _EXPORT if trial.verdict is Verdict.LEAKS else ""
+    return f"{_EXPORT} TARGET" if trial.verdict is Verdict.LEAKS else ""
 
 
 def addresses_of(proxies: Mapping[str, str]) -> list[str]:

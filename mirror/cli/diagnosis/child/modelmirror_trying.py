@@ -150,6 +150,10 @@ def _tiktoken(probe: Probe) -> Any:
 
 
 def _nltk(probe: Probe) -> Any:
+    """Unless it has a folder of its own: from 3.10 on it refuses servers inside a private network."""
+    for folder in filter(os.path.isdir, os.environ.get("NLTK_DATA", "").split(os.pathsep)):
+        if os.listdir(folder):
+            raise PermissionError("what it has is in NLTK_DATA, %s" % folder)
     with _module("nltk.downloader").urlopen(probe.url) as answer:
         return answer.read()
 
