@@ -140,6 +140,9 @@ class Export:
 
     def _run(self, outcomes: Sequence[Outcome]) -> Report:
         manifest = Manifest.load(self._folder)
+        if self._verify:
+            self._voice.expect(_held(manifest, outcomes))
+            manifest.advance = self._voice.advance
         laying = self._laying(manifest)
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="export") as pool:
             try:
@@ -325,6 +328,13 @@ class Export:
             else ""
         )
         return shape_of(str(target), globs, where, links)
+
+
+def _held(manifest: Manifest, outcomes: Sequence[Outcome]) -> int:
+    """Bytes that the manifest has of these targets: so many are read again."""
+    targets = (manifest.targets.get(str(outcome.wanted)) for outcome in outcomes)
+    paths = {path for needed in targets if needed is not None for path in needed.files}
+    return sum(manifest.files[path].size for path in paths if path in manifest.files)
 
 
 def _full(error: StoreFullError) -> StoreFullError:

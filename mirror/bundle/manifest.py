@@ -10,7 +10,7 @@ import json
 import os
 import posixpath
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -63,8 +63,11 @@ class Manifest:
         self.files: dict[str, Kept] = {}
         self.links: dict[str, str] = {}
         self.environment: dict[str, str] = {}
+        self.advance: Callable[[int], None] = _unheard
+        """Hears how many bytes were read again."""
         self._rest: dict[str, Any] = {}
         self._written = ""
+        self._read_again: set[str] = set()
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -146,12 +149,14 @@ class Manifest:
             status = os.lstat(self.folder / path)
             if not stat.S_ISREG(status.st_mode) or status.st_size != kept.size:
                 return False
-            if int(status.st_mtime) == kept.mtime and not read:
+            proven = not read or path in self._read_again
+            if int(status.st_mtime) == kept.mtime and proven:
                 return True
-            if sha256_of_file(self.folder / path) != kept.sha256:
+            if sha256_of_file(self.folder / path, self.advance) != kept.sha256:
                 return False
         except OSError:
             return False
+        self._read_again.add(path)
         self.files[path] = replace(kept, mtime=int(status.st_mtime))
         return True
 
@@ -190,10 +195,18 @@ class Manifest:
 _FIELDS: Final = frozenset({"target", "files", "links", "shape", "state"})
 
 
-def sha256_of_file(path: Path) -> str:
-    """The sha256 of a file's content in hex. Raises `OSError`."""
+def _unheard(_size: int) -> None:
+    """Tell nobody."""
+
+
+def sha256_of_file(path: Path, advance: Callable[[int], None] = _unheard) -> str:
+    """The sha256 of a file's content in hex; *advance* hears of its bytes. Raises `OSError`."""
+    hasher = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while piece := file.read(_PIECE):
+            hasher.update(piece)
+            advance(len(piece))
+    return hasher.hexdigest()
 
 
 def shape_of(*words: str | Iterable[str]) -> str:

@@ -95,7 +95,7 @@ def command(  # noqa: PLR0913 -- each flag once
     with ExitStack() as stack:
         stack.enter_context(voice)
         url, layout = stack.enter_context(_mirror(endpoint, data, file))
-        asked = stack.enter_context(closing(Endpoint(url, _token(wanted))))
+        asked = stack.enter_context(closing(Endpoint(url, _token)))
         export = Export(
             folder,
             asked,
@@ -173,11 +173,9 @@ def _of(target: Target) -> tuple[Kind, str]:
     return target.kind, target.name if target.kind is Kind.URL else ""
 
 
-def _token(wanted: Sequence[Wanted]) -> str:
-    """The token that the Hub's own clients would send, where a repo is wanted."""
-    if not any(one.target.kind in REPOS for one in wanted):
-        return ""
-    from huggingface_hub import get_token  # noqa: PLC0415 -- 0.2 s that others need not pay
+def _token() -> str:
+    """The token that the Hub's own clients would send."""
+    from huggingface_hub import get_token  # noqa: PLC0415 -- 0.2 s that most exports need not pay
 
     return get_token() or ""
 

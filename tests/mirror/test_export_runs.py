@@ -247,6 +247,23 @@ def wait_for_partial(site: World, size: int) -> Path:
     raise AssertionError("no bytes came")
 
 
+def test_an_export_that_is_stopped_ends_at_once(site: World, relay: Relay) -> None:
+    """Though it waits for bytes; the next run goes on."""
+    relay.hold = 1_500_000
+    arguments = ("acme/tiny", "--include", "*.safetensors")
+    with subprocess.Popen(
+        site.command(*arguments), env=site.variables, stdout=subprocess.DEVNULL
+    ) as process:
+        assert relay.waiting.wait(30)
+        wait_for_partial(site, 1_000_000)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 1
+    relay.go_on.set()
+    relay.hold = None
+    site.export(*arguments)
+    assert blob(site, WEIGHTS).read_bytes() == WEIGHTS
+
+
 def test_two_exports_into_one_folder_wait_for_each_other(site: World, relay: Relay) -> None:
     """The second says so at once."""
     relay.hold = 1_500_000
@@ -311,6 +328,9 @@ def test_a_folder_that_cannot_be_written_is_said(site: World) -> None:
     site.out.write_text("a file")
     ran = site.export("acme/tiny", code=4)
     assert f"cannot write to {site.out}" in ran.err
+    (end,) = site.export("acme/tiny", "--json", code=4).said("end")
+    assert f"cannot write to {site.out}" in end["error"]
+    assert end["next"].startswith("Give it to that user: chown")
 
 
 # ── said wrongly ────────────────────────────────────────────────────────────────────────────────────

@@ -64,7 +64,7 @@ def script() -> Iterator[Script]:
 def at(script: Script, token: str = "", base: str = "") -> tuple[Endpoint, list[float]]:
     """An endpoint, and the pauses that it made."""
     pauses: list[float] = []
-    endpoint = Endpoint(script.url + base, token, pause=pauses.append)
+    endpoint = Endpoint(script.url + base, lambda: token, pause=pauses.append)
     script.endpoints.append(endpoint)
     return endpoint, pauses
 
@@ -125,6 +125,16 @@ def test_a_token_goes_where_it_may_be_wanted(script: Script) -> None:
     assert told["Authorization"] == "Bearer secret"
     assert "Authorization" not in silent
     assert told["Accept-Encoding"] == "identity"
+
+
+def test_a_mirror_that_wants_to_know_who_asks_is_told(script: Script) -> None:
+    """Once it has said so, from the first word on."""
+    script.replies = [(401, {}, b"{}"), (200, {}, b"{}")]
+    endpoint, _ = at(script, "secret")
+    endpoint.json("/a")
+    endpoint.json("/b")
+    sent = [headers.get("Authorization") for _, _, headers in script.seen]
+    assert sent == [None, "Bearer secret", "Bearer secret"]
 
 
 def test_what_is_no_mirror_is_said(script: Script) -> None:
