@@ -43,7 +43,11 @@ class AnswerRefusedError(MirrorError):
         self.status = status
 
 
-class BrokenError(MirrorError):
+class UnreachableError(MirrorError):
+    """No mirror answers."""
+
+
+class BrokenError(UnreachableError):
     """The connection broke, or silence lasted too long: asking again may help."""
 
 
@@ -263,7 +267,7 @@ class Endpoint:
                 hint="Name a file with its authority in SSL_CERT_FILE.",
             )
         if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
-            return MirrorError(
+            return UnreachableError(
                 f"No mirror answers at {self.url}: {_reason(error)}.",
                 hint="Start it with `modelmirror serve`, or name another one with --endpoint.",
             )

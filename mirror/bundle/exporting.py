@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from mirror.bundle.endpoint import AnswerRefusedError, Endpoint
+from mirror.bundle.endpoint import AnswerRefusedError, Endpoint, UnreachableError
 from mirror.bundle.laying import Laid, Laying, Meter
 from mirror.bundle.manifest import Manifest, Needed, shape_of
 from mirror.bundle.places import Places
@@ -162,7 +162,9 @@ class Export:
         """Make the folder ready, and keep others out of it."""
         lock = durable.StoreLock(self._working / "lock")
         try:
-            self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if not self._folder.exists():
+                self._folder.mkdir(parents=True)
+                self._folder.chmod(0o755)  # whatever the umask is
             self._working.mkdir(mode=0o700, exist_ok=True)
             lock.acquire()
         except StoreUnusableError as error:
@@ -215,6 +217,8 @@ class Export:
     def _halt(self) -> None:
         self._stop.set()
         self._endpoint.abort()
+        if self._shelf is not None:
+            self._shelf.close()
 
     # ── targets ────────────────────────────────────────────────────────────────────────────────
 
@@ -252,8 +256,8 @@ class Export:
                 try:
                     plan = self._planner.plan(wanted.target, wanted.place)
                     return _Job(outcome, plan, shape, before)
-                except AnswerRefusedError as error:
-                    if not whole or error.status != _NOT_HERE:
+                except (AnswerRefusedError, UnreachableError) as error:
+                    if not whole or getattr(error, "status", _NOT_HERE) != _NOT_HERE:
                         raise
                     outcome.note = f"Whether it has changed could not be asked: {error}"
             assert before is not None  # noqa: S101 -- whole

@@ -81,6 +81,7 @@ class Laying:
             came, fetched = self._from_store(file), 0
             if came is None:
                 came = self.transfer.bring(file, file.paths[0])
+                self.transfer.confirm(file, came)
                 fetched = came.size
                 if self.shelf is not None:
                     came = self.shelf.instead(came)

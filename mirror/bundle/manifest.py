@@ -110,7 +110,8 @@ class Manifest:
         text = json.dumps(form, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
         temporary = self.folder / f"{NAME}.new"
         durable.remove(temporary)
-        durable.write(temporary, self.folder / NAME, text.encode(), mode=0o644)
+        durable.write(temporary, self.folder / NAME, text.encode())
+        (self.folder / NAME).chmod(0o644)  # whatever the umask is
 
     def prune(self) -> None:
         """Forget files and links that no target needs any more; they stay where they are."""

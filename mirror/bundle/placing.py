@@ -42,9 +42,10 @@ class Placing:
         self._publish(came.path, paths[0])
 
     def made(self, path: str, content: bytes) -> None:
-        """Write a small file. Raises `StoreError`."""
+        """Write a small file. Raises `StoreError` or `OSError`."""
         final = self._ready(path)
-        durable.write(self._temporary(), final, content, mode=0o644)
+        durable.write(self._temporary(), final, content)
+        final.chmod(0o644)  # whatever the umask is
 
     def link(self, path: str, to: str) -> None:
         """Make a symbolic link at *path*. Raises `StoreError`."""

@@ -4,10 +4,11 @@ Whether a file may be had, and which one it is, the mirror has said before (`mir
 taken is hashed all the same: a store may rot between two scrubs.
 """
 
-import contextlib
 import fcntl
 import os
+import threading
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,11 @@ from mirror.store.layout import Layout
 
 # linux/fs.h: makes one file share the extents of another (Btrfs, XFS, bcachefs, ZFS 2.2).
 _FICLONE: Final = 0x40049409
+
+# Below so many bytes a file of one's own costs less than the wait. Seconds of it, and between two looks.
+_WORTH_IT: Final = 1 << 20
+_PATIENCE: Final = 5.0
+_LOOK_EVERY: Final = 0.05
 
 
 class Links(StrEnum):
@@ -39,6 +45,11 @@ class Shelf:
         self._layout = layout
         self._links = links
         self._folder = folder
+        self._stop = threading.Event()
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        self._stop.set()
 
     def has(self, file: File) -> bool:
         """Whether *file*, as far as it is known, lies in the store."""
@@ -73,20 +84,38 @@ class Shelf:
         return Came(path, digest.hex, file.size or 0, file.etag)
 
     def instead(self, came: Came) -> Came:
-        """What has come over the wire, or the same out of the store, where that saves its room."""
-        if self._links is Links.NONE:
+        """What has come over the wire, or the same out of the store, where that saves its room.
+
+        The mirror gives a blob its name a moment after its client has the last byte: that is waited for where
+        it is worth it.
+        """
+        if came.size < _WORTH_IT or not self._shares:
             return came
-        file = File(source="", size=came.size, digest=Digest(SHA256, came.sha256))
         source = self._layout.blob(Digest(SHA256, came.sha256))
-        path = self._folder / f"taken-{came.sha256}"
-        durable.remove(path)
-        with contextlib.suppress(OSError):
-            shared = self._linked(source, path) or clone(source, path)
-            if shared and sha256_if_right(path, file):
-                durable.remove(came.path)
-                return Came(path, came.sha256, came.size, came.etag)
-        durable.remove(path)
-        return came
+        for _ in range(round(_PATIENCE / _LOOK_EVERY)):
+            if source.exists() or self._stop.wait(_LOOK_EVERY):
+                break
+        taken = self.take(
+            File(source="", size=came.size, digest=Digest(SHA256, came.sha256), etag=came.etag)
+        )
+        if taken is None:
+            return came
+        durable.remove(came.path)
+        return taken
+
+    @cached_property
+    def _shares(self) -> bool:
+        """Whether files can share anything with the store at all, as is wanted."""
+        if self._links is not Links.REFLINK:
+            return self._links is Links.HARD
+        probe = self._folder / "probe"
+        durable.remove(probe)
+        try:
+            return clone(self._layout.lock, probe)
+        except OSError:
+            return False
+        finally:
+            durable.remove(probe)
 
     def _given(self, source: Path, path: Path) -> bool:
         """Put the blob at *path* in the way that is wanted, or the next best one."""

@@ -36,12 +36,16 @@ class StoppedError(MirrorError):
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """What has come: a whole, checked file at *path* in the working folder, not yet under its name."""
+    """What has come: a whole, checked file at *path* in the working folder, not yet under its name.
+
+    *told* tells whether the mirror told its sha256 while it came.
+    """
 
     path: Path
     sha256: str
     size: int
     etag: str
+    told: bool = False
 
 
 class Transfer:
@@ -77,6 +81,18 @@ class Transfer:
         size = head.size if file.size is None else file.size
         return replace(file, etag=head.etag, size=size, digest=digest)
 
+    def confirm(self, file: File, came: Came) -> None:
+        """Hold *came* against the digest that the mirror knows now, where none is published.
+
+        Raises `MirrorError`.
+        """
+        if file.digest is not None or came.told:
+            return
+        told = told_digest(self._endpoint.head(file.source, restricted=file.restricted))
+        if told is not None and told.hex != came.sha256:
+            durable.remove(came.path)
+            raise _wrong(file, f"sha256:{came.sha256} instead of {told}")
+
     def bring(self, file: File, key: str) -> Came:
         """Fetch *file*, whose head is known, whole. Raises `MirrorError`; what came is kept if it helps.
 
@@ -111,7 +127,7 @@ class Transfer:
                 durable.sync_file(opened.fileno(), path)
         except OSError as error:
             raise durable.disk_error(error, f"{path} cannot be written") from error
-        return Came(path, sha256, taken.size, file.etag)
+        return Came(path, sha256, taken.size, file.etag, told=taken.promised is not None)
 
     def _receive(self, file: File, opened: FileIO, taken: "_Taken") -> "_Taken":
         start = taken.size
@@ -182,10 +198,14 @@ class _Taken:
         else:
             return sha256.hex
         durable.remove(path)
-        raise MirrorError(
-            f"What came for {file.source} is {said}. Nothing of it was kept.",
-            hint="Try again; if it stays so, check the mirror's store with `modelmirror verify --data`.",
-        )
+        raise _wrong(file, said)
+
+
+def _wrong(file: File, said: str) -> MirrorError:
+    return MirrorError(
+        f"What came for {file.source} is {said}. Nothing of it was kept.",
+        hint="Try again; if it stays so, check the mirror's store with `modelmirror verify --data`.",
+    )
 
 
 def told_digest(head: Head) -> Digest | None:

@@ -31,8 +31,7 @@ def unpack(
     digests: dict[str, str] = {}
     made: set[Path] = set()
     try:
-        folder.mkdir(mode=0o755)
-        made.add(folder)
+        _make(folder, made)
         tops = set()
         for name, content in _members(archive, packing, what):
             top, slash, path = name.partition("/")
@@ -85,8 +84,13 @@ def _members(archive: Path, packing: Packing, what: str) -> Iterator[tuple[str, 
 def _made(folder: Path, made: set[Path]) -> None:
     if folder not in made:
         _made(folder.parent, made)
-        folder.mkdir(mode=0o755, exist_ok=True)
-        made.add(folder)
+        _make(folder, made)
+
+
+def _make(folder: Path, made: set[Path]) -> None:
+    folder.mkdir()
+    folder.chmod(0o755)  # whatever the umask is
+    made.add(folder)
 
 
 def _write(path: Path, content: IO[bytes]) -> str:
