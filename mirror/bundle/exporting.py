@@ -46,7 +46,10 @@ class Wanted:
     place: str = ""
 
     def __str__(self) -> str:
-        return f"{self.target}={self.place}" if self.place else str(self.target)
+        globs = [f" --include {glob}" for glob in self.target.include]
+        globs += [f" --exclude {glob}" for glob in self.target.exclude]
+        place = f"={self.place}" if self.place else ""
+        return f"{self.target}{place}{''.join(globs)}"
 
 
 @dataclass(slots=True)
@@ -229,6 +232,9 @@ class Export:
     def _all(self, outcomes: Sequence[Outcome], laying: Laying, pool: ThreadPoolExecutor) -> None:
         planned = [pool.submit(self._planned, outcome, laying) for outcome in outcomes]
         jobs = [job for future in planned if (job := future.result()) is not None]
+        for job in _clashing(jobs):
+            jobs.remove(job)
+            self._voice.ended(job.outcome)
         missing = sum(
             file.size or 0 for job in jobs for file in job.plan.files if not laying.here(file)
         )
@@ -328,6 +334,26 @@ class Export:
             else ""
         )
         return shape_of(str(target), globs, where, links)
+
+
+def _clashing(jobs: Sequence[_Job]) -> Sequence[_Job]:
+    """Those that have other content for a path than one before them; each gets an error that says so."""
+    claims: dict[str, tuple[str, frozenset[object]]] = {}
+    found = []
+    for job in jobs:
+        mine = job.plan.claims()
+        clash = next(
+            (path for path in mine if path in claims and not claims[path][1] & mine[path]), ""
+        )
+        if clash:
+            job.outcome.error = MirrorError(
+                f"{claims[clash][0]} and {job.outcome.wanted} have different files for {clash}.",
+                hint="Give one of them another place: TARGET=PATH.",
+            )
+            found.append(job)
+        else:
+            claims.update({path: (str(job.outcome.wanted), names) for path, names in mine.items()})
+    return found
 
 
 def _held(manifest: Manifest, outcomes: Sequence[Outcome]) -> int:

@@ -290,7 +290,7 @@ def test_bytes_that_lie_are_refused(site: World, relay: Relay) -> None:
         (site.out / path).unlink(missing_ok=True)
     relay.lie = 3000
     ran = site.export(*targets, "--include", "*.safetensors", code=1)
-    for target in targets:
+    for target in ("acme/tiny --include *.safetensors", *targets[1:]):
         assert f"modelmirror: {target}: What came for" in ran.err, target
     assert site.tree() == {}
     relay.lie = None
@@ -331,6 +331,40 @@ def test_a_folder_that_cannot_be_written_is_said(site: World) -> None:
     (end,) = site.export("acme/tiny", "--json", code=4).said("end")
     assert f"cannot write to {site.out}" in end["error"]
     assert end["next"].startswith("Give it to that user: chown")
+
+
+def test_two_files_of_one_name_are_not_written_over_each_other(site: World) -> None:
+    """The second target says which; the same file for both is one."""
+    ran = site.export(
+        "acme/tiny=/m",
+        "speechbrain/spkrec-ecapa-voxceleb=/m",
+        "torch:plain.pth=/m/config.json",
+        code=1,
+    )
+    assert (
+        "acme/tiny=/m and torch:plain.pth=/m/config.json have different files for config.json"
+        in ran.err
+    )
+    assert (site.out / "config.json").read_bytes() == TINY["config.json"]
+    assert "2 of 3 targets are whole" in ran.out
+    site.export("acme/tiny=/m", "acme/tiny@main=/m")
+
+
+def test_files_of_one_repo_may_be_several_targets(site: World) -> None:
+    """Each with its own globs, in one run or in two."""
+    page = "https://huggingface.co/acme/tiny/blob/main"
+    site.export(f"{page}/config.json", f"{page}/onnx/model.onnx", "--set", "HF_HOME=/h")
+    site.export("acme/tiny", "--include", "empty.txt", "--set", "HF_HOME=/h")
+    found = {path.name for path in (site.out / "hub").rglob("*") if path.is_symlink()}
+    assert found == {"config.json", "model.onnx", "empty.txt"}
+    assert len(site.manifest()["targets"]) == 3
+    assert len(site.manifest()["links"]) == 3
+
+
+def test_what_is_ours_is_not_written_over(site: World) -> None:
+    """The manifest's name is no place."""
+    ran = site.export("torch:plain.pth=.modelmirror.json", code=1)
+    assert "is the exported folder's own" in ran.err
 
 
 # ── said wrongly ────────────────────────────────────────────────────────────────────────────────────
