@@ -16,6 +16,7 @@ from mirror.errors import MirrorError
 _VERBS: Final = {
     "serve": "Run the mirror.",
     "verify": "Check what is stored, and mend it.",
+    "export": "Lay models out as their clients would have cached them.",
     "grant": "Say who may read a repo, whatever the hub says.",
     "env": "Print the settings that point clients at the mirror.",
     "run": "Run a command with those settings.",
