@@ -8,7 +8,7 @@ facts and says which of them are still good enough.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from mirror.digest import Digest
 from mirror.messages import Response, UpstreamRequest
@@ -99,11 +99,18 @@ class SnapshotState(StrEnum):
     """More entries than `tree_limit`: the repo stays per path."""
 
 
+ADOPTED: Final = "adopted"
+"""The view of a pending snapshot of which a client's cache had some files."""
+ADOPTED_WHOLE: Final = "adopted-whole"
+"""The same, where the client had kept the whole list, if not all of the files."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The head of one commit's file list.
 
-    *view* tells whose eyes it was seen with: ``full``, or ``redacted`` where upstream hid hashes;
+    *view* tells whose eyes it was seen with: ``full``, or ``redacted`` where upstream hid hashes; a client's
+    (`ADOPTED`, `ADOPTED_WHOLE`) until upstream is asked.
     *info* is upstream's JSON description of the repo at that commit, unaltered, b"" if not yet known.
     """
 
@@ -113,6 +120,11 @@ class Snapshot:
     view: str
     info: bytes
     seen_at: float
+
+    @property
+    def adopted(self) -> bool:
+        """Whether a client's cache told of it, and upstream has not been asked for its list yet."""
+        return self.state is SnapshotState.PENDING and self.view in (ADOPTED, ADOPTED_WHOLE)
 
 
 @dataclass(frozen=True, slots=True)

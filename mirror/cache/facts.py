@@ -12,6 +12,7 @@ from mirror.index.codec import decode_reply
 from mirror.index.memo import Memo
 from mirror.index.protocol import Index
 from mirror.names import (
+    ADOPTED_WHOLE,
     Access,
     Alias,
     Entry,
@@ -154,16 +155,20 @@ class View:
 
         While the list is being read, whoever has not waited for it yet is shown it as not begun (an
         empty view), so that the hub asks for it and joins the reading; after the wait it is shown as it
-        is, and the hub goes by path.
+        is, and the hub goes by path. What a client's cache told counts until upstream can be asked: a whole
+        list is shown as complete then.
         """
         snapshot = self.catalog.snapshot(repo, commit)
         if snapshot is not None and snapshot.seen_at < self._since(repo):
             return None
-        if snapshot is None or snapshot.state is not SnapshotState.PENDING or self.offline:
+        if snapshot is None or snapshot.state is not SnapshotState.PENDING:
             return snapshot
+        if self.offline:
+            whole = snapshot.view == ADOPTED_WHOLE
+            return replace(snapshot, state=SnapshotState.COMPLETE) if whole else snapshot
         if (repo, commit) in self.waited:
-            return replace(snapshot, view=snapshot.view or "full")
-        return replace(snapshot, view="")
+            return replace(snapshot, view="full" if snapshot.adopted else snapshot.view or "full")
+        return snapshot if snapshot.adopted else replace(snapshot, view="")
 
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
@@ -173,7 +178,7 @@ class View:
         """Whether *path* is proved not to exist at *commit*."""
         if not self._holds(repo, commit):
             return False
-        snapshot = self.catalog.snapshot(repo, commit)
+        snapshot = self.snapshot(repo, commit)
         if snapshot is not None and snapshot.state is SnapshotState.COMPLETE:
             return self.catalog.entry(repo, commit, path) is None
         return self.catalog.absent(repo, commit, path)

@@ -6,6 +6,7 @@ from mirror.digest import SHA256, Digest
 from mirror.errors import OfflineError
 from mirror.hubs.base import Facts
 from mirror.hubs.huggingface import asking
+from mirror.hubs.huggingface.adopted import partly
 from mirror.hubs.huggingface.answers import CORS, OCTETS, PLAIN, document, file_head, header_text
 from mirror.hubs.huggingface.entries import is_lfs, pointer_text
 from mirror.hubs.huggingface.grammar import is_commit, shown, web_name
@@ -36,7 +37,10 @@ def answer_file(question: RepoFile, facts: Facts, base_url: str) -> Answer:
         known = known_entry(at, question.path, facts) is not None
         if known or all(proved_absent(at, path, facts) for path in paths):
             return entry_not_found(question.path, question.revision, at.commit)
-        raise OfflineError(f"modelmirror does not know {shown(question.path)} of {at.repo.name}.")
+        raise OfflineError(
+            f"modelmirror does not know {shown(question.path)} of {at.repo.name}.",
+            hint=partly(at, facts),
+        )
     shared = (
         ("X-Repo-Commit", at.commit),
         ("Cache-Control", _caching(at.repo, question.revision, facts)),

@@ -48,6 +48,11 @@ class Ground:
         """Whether every path of the commit is known."""
         return self.snapshot is not None and self.snapshot.state is SnapshotState.COMPLETE
 
+    @property
+    def adopted(self) -> bool:
+        """Whether only a client's cache has told of the commit yet."""
+        return self.snapshot is not None and self.snapshot.adopted
+
 
 def ground(question: Question, revision: str, facts: Facts) -> Ground:
     """Look up what is known of *revision* of the question's repo."""
@@ -195,7 +200,9 @@ class Walks:
         stranger = ask_admission and not facts.admitted(at.repo, Access.LIST)
         reads = question.access >= Access.READ
         whole = info or tree
-        lacks_info = info and (at.snapshot is None or not at.snapshot.info)
+        # What is known of some files makes a description too, while nobody can give a better one.
+        composed = facts.offline and (at.complete or at.adopted)
+        lacks_info = info and (at.snapshot is None or not at.snapshot.info) and not composed
         lacks_head = whole and (at.commit is None or (pinned and at.snapshot is None))
         barred = ask_admission and reads and not facts.admitted(at.repo, Access.READ)
         if barred and isinstance(question, LfsBatch) and visibility is not None:
@@ -205,7 +212,8 @@ class Walks:
         elif barred:
             missing.append(asking.probe_need(at.repo))
         settled = pinned or not (stranger or lacks_head)
-        if tree and settled and at.commit is not None and _unbegun(at.snapshot):
+        listable = not (facts.offline and at.adopted)
+        if tree and settled and listable and at.commit is not None and _unbegun(at.snapshot):
             missing.append(asking.tree_need(at.repo, at.commit))
         return missing
 
@@ -213,9 +221,12 @@ class Walks:
         at = ground(question, question.revision, facts)
         paths = (question.path, *question.alternates)
         known = any(known_entry(at, path, facts) is not None for path in paths)
-        missing = self._base(question, question.revision, facts, tree=not known)
+        # What a cache said of a file is held against upstream's list before it is said again.
+        missing = self._base(question, question.revision, facts, tree=not known or at.adopted)
         if missing or known or at.complete or at.commit is None:
             return missing
+        if facts.offline and at.adopted:
+            return []
         unknown = [path for path in paths if not proved_absent(at, path, facts)]
         return [asking.paths_need(at.repo, at.commit, unknown)] if unknown else []
 
@@ -225,7 +236,7 @@ class Walks:
             return missing
         at = ground(question, question.revision, facts)
         if question.query or (question.blobs and not at.complete):
-            if facts.offline and (at.complete or not question.blobs):
+            if facts.offline and (at.complete or at.adopted or not question.blobs):
                 return []  # what upstream would add is worth less than an answer
             return self._reply(self.request_of(question, facts), question, facts)
         return []
@@ -233,7 +244,7 @@ class Walks:
     def _listing(self, question: RepoTree | PathsInfo, facts: Facts) -> list[Need]:
         missing = self._base(question, question.revision, facts, tree=True)
         at = ground(question, question.revision, facts)
-        if missing or at.commit is None:
+        if missing or at.commit is None or (facts.offline and at.adopted):
             return missing
         if isinstance(question, PathsInfo) and not question.expand:
             unknown = [
@@ -308,4 +319,4 @@ def _unbegun(snapshot: Snapshot | None) -> bool:
     """Whether nobody has read the file list yet: its head came with the revision, or not at all."""
     if snapshot is None:
         return True
-    return snapshot.state is SnapshotState.PENDING and not snapshot.view
+    return snapshot.state is SnapshotState.PENDING and (not snapshot.view or snapshot.adopted)
