@@ -4,12 +4,11 @@ They hold until upstream is asked: the snapshot stays pending (`mirror.names.ADO
 asked for as soon as that can be had.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mirror.digest import GIT_SHA1, Digest
+from mirror.digest import GIT_SHA1, Digest, git_sha1_of
 from mirror.errors import MalformedQuestionError
 from mirror.hubs.caches import CachedCommit, CachedFile
 from mirror.hubs.huggingface.entries import is_lfs, pointer_text
@@ -81,8 +80,7 @@ def _oid(entry: Entry, digest: Digest) -> str:
     """Git's id of a file: its own, or that of its pointer, whose text is fixed (git-lfs specification)."""
     if digest.algorithm == GIT_SHA1:
         return digest.hex
-    text = pointer_text(entry)
-    return hashlib.sha1(b"blob %d\0" % len(text) + text, usedforsecurity=False).hexdigest()
+    return git_sha1_of(pointer_text(entry)).hex
 
 
 def _folders(paths: Iterable[str]) -> Iterator[str]:

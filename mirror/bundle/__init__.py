@@ -1,0 +1,1 @@
+"""Carrying what a mirror has: taking caches over, and writing them."""
