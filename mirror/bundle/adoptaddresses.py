@@ -20,7 +20,7 @@ from mirror.digest import SHA256, Digest
 from mirror.errors import MirrorError, QuestionError
 from mirror.hubs.base import Hub
 from mirror.index.lines import Note
-from mirror.messages import Answer, BlobRef, RequestHead, Response, Span
+from mirror.messages import Answer, BlobRef, Derived, RequestHead, Response, Span
 from mirror.names import Fact, Need, Question, Reply
 from mirror.patterns import spell
 from mirror.store.blobs import Blob
@@ -220,7 +220,8 @@ class Addresses:
 def _blob(answer: Answer) -> BlobRef | None:
     """The blob that an answer is made of."""
     if answer.derived is not None:
-        return answer.derived.blob
+        made_of = answer.derived.made_of
+        return made_of if isinstance(made_of, BlobRef) else None
     return next((part.blob for part in answer.body if isinstance(part, Span)), None)
 
 
@@ -229,7 +230,10 @@ def _name(answer: Answer) -> Digest | None:
     blob = _blob(answer)
     if blob is not None:
         return blob.digest
-    return None if answer.derived is None else answer.derived.name
+    derived = answer.derived
+    if derived is not None and isinstance(derived.made_of, Derived):
+        derived = derived.made_of
+    return None if derived is None else derived.name
 
 
 def _unknown(blob: BlobRef) -> tuple[Digest, ...]:

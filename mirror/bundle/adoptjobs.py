@@ -68,7 +68,9 @@ class Jobs:
     def _asked_for(self, arguments: Mapping[str, Any]) -> "_Job":
         job = self._job
         if job is None or job.number != arguments.get("job"):
-            raise QuestionError("There is no such adoption: the server was started again, or it is over.")
+            raise QuestionError(
+                "There is no such adoption: the server was started again, or it is over."
+            )
         return job
 
 
@@ -131,7 +133,9 @@ def _paths(arguments: Mapping[str, Any]) -> list[Path]:
     paths = arguments.get("paths")
     if not isinstance(paths, list) or not 0 < len(paths) <= _MAX_PATHS:
         raise QuestionError("Name the folders to take over.")
-    if not all(isinstance(path, str) and path.startswith("/") and "\0" not in path for path in paths):
+    if not all(
+        isinstance(path, str) and path.startswith("/") and "\0" not in path for path in paths
+    ):
         raise QuestionError("Folders are named by their whole paths.")
     return [Path(path) for path in paths]
 

@@ -1,4 +1,4 @@
-"""What is to be done about each thing that was found: which bytes must be what, and what is said afterwards."""
+"""What is to be done about each thing that was found: which bytes must be what, what is said then."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,9 @@ from mirror.index.lines import Line
 from mirror.names import Fact, Repo
 from mirror.store.blobs import Blob
 
-NOT_ALLOWED: Final = "Unverified: nothing is published here of what it must be. --allow-unverified takes it all the same."
+NOT_ALLOWED: Final = (
+    "Unverified: nothing is published of what it must be. --allow-unverified takes it all the same."
+)
 
 
 @dataclass(slots=True)

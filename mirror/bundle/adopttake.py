@@ -1,4 +1,4 @@
-"""Bytes of a client's cache on their way into the store: shared, linked or copied, and always read and hashed.
+"""Bytes of a client's cache on their way into the store: shared, linked or copied, and always hashed.
 
 The source is opened for reading alone and is never moved, changed or removed.
 """
@@ -68,7 +68,9 @@ class Taking:
     def file(
         self, tree: Tree, content: Content, expected: Digest, checks: tuple[Check, ...] = ()
     ) -> Finished:
-        """Take the file *content*, which must be *expected*; it is for `DiskStore.put`, or the caller's to end.
+        """Take the file *content*, which must be *expected*.
+
+        It is for `DiskStore.put`, or the caller's to end.
 
         Raises `ChangedError`, `DigestMismatchError` for other bytes, `OSError` where it cannot be read, and
         `StoreError` where there is no room or the disk fails.

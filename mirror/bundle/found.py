@@ -59,8 +59,8 @@ class FoundAddress:
 
     *about* is what the operator may grant it as (`mirror.patterns.spell`). Unless it is *public* by its
     address, it is taken only on the operator's word or upstream's own. With *ask* upstream is asked what is
-    there. Unless it is *sure* to be of that cache, other bytes are left alone and not refused. An *archive* (``tar``, or ``zip`` below the folder *top*) is made of the folder that it was
-    unpacked into.
+    there. Unless it is *sure* to be of that cache, other bytes are left alone and not refused. An *archive*
+    (``tar``, or ``zip`` below the folder *top*) is made of the folder that it was unpacked into.
     """
 
     host: str

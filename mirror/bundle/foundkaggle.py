@@ -1,7 +1,7 @@
 """kagglehub's cache (1.0.3): ``models/<owner>/<model>/<framework>/<variation>/<version>/…``.
 
-Beside the folder of a version that is whole lies ``<version>.complete``. Nothing is published of the files but
-an MD5 that upstream's storage tells, and a model may be its owner's alone: what was downloaded with an
+Beside the folder of a version that is whole lies ``<version>.complete``. Nothing is published of the files
+but an MD5 that upstream's storage tells, and a model may be its owner's alone: what was downloaded with an
 account is not for everybody.
 """
 

@@ -13,7 +13,10 @@ ADDRESS: Final = 5
 
 EXITS: Final = {
     OK: "Everything was done.",
-    FAILED: "Something failed; the message says what. From `verify`: something is damaged.",
+    FAILED: (
+        "Something failed; the message says what. From `verify`: something is damaged; from `adopt`:"
+        " something was refused."
+    ),
     USAGE: "A flag or a setting cannot be used.",
     UNCHECKED: "From `verify`: the store, or a part of it, could not be checked.",
     STORE: "The data folder cannot be used: not writable, held by another process, or of another version.",

@@ -13,18 +13,24 @@ from mirror.patterns import RepoPattern
 
 Order: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
+NO_MORE: Final[Mapping[str, Order]] = {}
+
 _MOST_READERS: Final = 1000
 
 
 class Orders:
-    """The orders over one data folder; each may block on the disk and be called from any thread."""
+    """The orders over one data folder; each may block on the disk and be called from any thread.
 
-    def __init__(self, grants: Grants) -> None:
+    *more* are those of others, by name.
+    """
+
+    def __init__(self, grants: Grants, more: Mapping[str, Order] = NO_MORE) -> None:
         self._grants = grants
         self._orders: Mapping[str, Order] = {
             "grant": self._grant,
             "grants": self._held,
             "ungrant": self._ungrant,
+            **more,
         }
 
     def carry_out(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -84,9 +84,7 @@ class Listings:
             msg = f"modelmirror does not have that page of the file list of {named}."
             raise OfflineError(msg, hint="Begin the list again.")
         if not at.complete:
-            raise OfflineError(
-                f"modelmirror has no file list of {named}.", hint=partly(at, facts)
-            )
+            raise OfflineError(f"modelmirror has no file list of {named}.", hint=partly(at, facts))
         folder = question.folder
         if folder:
             entry = facts.entry(at.repo, at.commit, folder)
