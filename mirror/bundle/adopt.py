@@ -85,7 +85,7 @@ class Adoption:
             for pattern in self._options.grants:
                 self._parts.grants.give(pattern, (EVERYONE,))
         self._report.undecided = self._commits.undecided()
-        if self._planning.silent:
+        if self._planning.silent and self._report.undecided:
             self._report.notes.append(
                 "Upstream could not be asked about all of it: run it again when it can, or grant."
             )
