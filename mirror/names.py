@@ -100,9 +100,16 @@ class SnapshotState(StrEnum):
 
 
 ADOPTED: Final = "adopted"
-"""The view of a pending snapshot of which a client's cache had some files."""
+"""The view of a snapshot of which a client's cache told some files."""
 ADOPTED_WHOLE: Final = "adopted-whole"
-"""The same, where the client had kept the whole list, if not all of the files."""
+"""The same, where the cache had the whole list, if not all of the files."""
+LISTED: Final = "listed"
+"""The kind of an entry that stands in such a list alone, without a digest: the cache had no such file."""
+
+
+def adopted(commit: str) -> str:
+    """What *commit* is called where a client's cache told of it: upstream's own word stays apart."""
+    return f"~{commit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,7 @@ class Snapshot:
     """The head of one commit's file list.
 
     *view* tells whose eyes it was seen with: ``full``, or ``redacted`` where upstream hid hashes; a client's
-    (`ADOPTED`, `ADOPTED_WHOLE`) until upstream is asked.
+    (`ADOPTED`, `ADOPTED_WHOLE`) under the name alone that `adopted` gives its commit.
     *info* is upstream's JSON description of the repo at that commit, unaltered, b"" if not yet known.
     """
 
@@ -121,18 +128,13 @@ class Snapshot:
     info: bytes
     seen_at: float
 
-    @property
-    def adopted(self) -> bool:
-        """Whether a client's cache told of it, and upstream has not been asked for its list yet."""
-        return self.state is SnapshotState.PENDING and self.view in (ADOPTED, ADOPTED_WHOLE)
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One path of one commit.
 
-    *kind* is ``file`` or ``directory``; *size* in bytes (0 for a directory); *digest* is the published
-    digest of the content, `None` for a directory; *oid* is git's object id; *xet* the Xet hash or `None`;
+    *kind* is ``file`` or ``directory`` (or `LISTED`); *size* in bytes (0 for a directory); *digest* is the
+    published digest of the content, `None` for a directory; *oid* is git's object id; *xet* the Xet hash or `None`;
     *raw* is upstream's JSON element, unaltered.
     """
 

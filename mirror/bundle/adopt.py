@@ -158,12 +158,6 @@ class Adoption:
         batch: list[tuple[Wanted, Finished]] = []
         try:
             for wanted in planned.wanted:
-                # Another file may have brought it since it was planned.
-                here = self._parts.here(wanted.expected)
-                if here is not None:
-                    blobs[wanted.content.source] = here
-                    self._report.count(planned.cache, Outcome.PRESENT, wanted.content.size)
-                    continue
                 finished = self._one(planned, wanted, blobs)
                 if finished is not None:
                     batch.append((wanted, finished))
@@ -180,7 +174,15 @@ class Adoption:
     def _one(self, planned: Planned, wanted: Wanted, blobs: dict[str, Blob]) -> Finished | None:
         """Take one file; `None` where that cannot be, or need not be after all."""
         cache, content = planned.cache, wanted.content
+        # Another file may have brought it since it was planned.
+        here = self._parts.here(wanted.expected)
         try:
+            if here is not None and wanted.expected is not None:
+                if not wanted.known:
+                    self._taking.compare(planned.tree, content, wanted.expected, wanted.checks)
+                blobs[content.source] = here
+                self._report.count(cache, Outcome.PRESENT, content.size)
+                return None
             if wanted.loose:
                 return self._one_loose(planned, wanted, blobs)
             if wanted.chunks is not None:

@@ -49,6 +49,7 @@ class Addresses:
         if found.archive:
             return self._archive(cache, tree, found, hub, question)
         content = found.content
+        known = not hub.needs(question, self._parts.view())
         told = self._told(hub, question, found, content.size)
         blob = None if told is None else _blob(told[0])
         if told is None or blob is None or blob.size != content.size:
@@ -65,7 +66,9 @@ class Addresses:
         if not self._allowed(cache, content, outcome, here):
             return None
         conclude = partial(self._conclude, found, blob.digest, told[1], outcome)
-        wanted = Wanted(content, expected, outcome, blob.checks, sure=found.sure, here=here)
+        wanted = Wanted(
+            content, expected, outcome, blob.checks, sure=found.sure, here=here, known=known
+        )
         return Planned(cache, tree, [wanted], conclude)
 
     def document(self, cache: str, tree: Tree, found: FoundDocument, path: str) -> Planned | None:
@@ -169,7 +172,7 @@ class Addresses:
             if here is None:
                 self._planning.skip(cache, content, "The mirror knows it from upstream already.")
                 return None
-            wanted = Wanted(content, name, Outcome.UNVERIFIED, here=here)
+            wanted = Wanted(content, name, Outcome.UNVERIFIED, here=here, known=True)
             return Planned(cache, tree, [wanted], lambda _blobs: Conclusion())
         if not self._allowed(cache, content, Outcome.UNVERIFIED, None):
             return None

@@ -17,7 +17,18 @@ from mirror.digest import Digest
 from mirror.errors import QuestionError
 from mirror.hubs.caches import CachedCommit, CachedFile
 from mirror.messages import RequestHead
-from mirror.names import ADOPTED_WHOLE, Entries, Fact, Ref, Repo, Snapshot, SnapshotState
+from mirror.names import (
+    ADOPTED_WHOLE,
+    LISTED,
+    Entries,
+    Entry,
+    Fact,
+    Ref,
+    Repo,
+    Snapshot,
+    SnapshotState,
+    adopted,
+)
 from mirror.patterns import spell
 from mirror.store.blobs import Blob
 
@@ -44,13 +55,12 @@ class Commits:
         self._ask(found)
         repo = self._parts.canonical(repo)
         self._repos[repo] = None
-        known = self._parts.catalog.snapshot(repo, found.commit)
         files: dict[str, tuple[Content, Wanted]] = {}
         for path, content in found.files:
             wanted = self._file(cache, repo, found, (path, content))
             if wanted is not None:
                 files[path] = content, wanted
-        whole = (known is None or known.adopted) and self._agrees(repo, found)
+        whole = self._agrees(repo, found)
 
         def conclude(blobs: Mapping[str, Blob]) -> Conclusion:
             return self._conclude(repo, found, {p: c for p, (c, _) in files.items()}, blobs, whole)
@@ -100,32 +110,45 @@ class Commits:
         digest = content.digest
         if digest is None:
             raise TypeError("a file of a commit has a digest")
-        known = self._parts.catalog.snapshot(repo, found.commit)
-        entry = self._parts.catalog.entry(repo, found.commit, path)
         try:
             cached = CachedFile(path, digest, content.size)
             self._adopts.adopt(CachedCommit(found.kind, found.name, found.commit, (cached,), 0.0))
         except QuestionError as error:
             self._planning.skip(cache, content, str(error))
             return None
-        if known is not None and _whole(known) and (entry is None or entry.kind != "file"):
+        entry = self._entry(repo, found.commit, path)
+        if entry is None and self._lists(repo, found.commit):
             self._planning.refuse(cache, content, f"{spell(repo)} has no {path} at that commit.")
             return None
-        if entry is not None and entry.digest != digest:
+        if entry is not None and entry.digest not in (None, digest):
             why = f"{path} of {spell(repo)} is known to be {entry.digest}, not {digest}."
             self._planning.refuse(cache, content, why)
             return None
-        return Wanted(content, digest, Outcome.PROVEN, here=self._parts.here(digest))
+        # What is here already need not be read again, if this very file was what brought it.
+        known = entry is not None and entry.digest == digest
+        here = self._parts.here(digest)
+        return Wanted(content, digest, Outcome.PROVEN, here=here, known=known)
+
+    def _entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
+        """What upstream said of a path, else what a cache told before."""
+        catalog = self._parts.catalog
+        own = catalog.entry(repo, commit, path)
+        return own or catalog.entry(repo, adopted(commit), path)
+
+    def _lists(self, repo: Repo, commit: str) -> bool:
+        """Whether all paths of the commit are known."""
+        catalog = self._parts.catalog
+        own, told = catalog.snapshot(repo, commit), catalog.snapshot(repo, adopted(commit))
+        if own is not None and own.state is SnapshotState.COMPLETE:
+            return True
+        return told is not None and told.view == ADOPTED_WHOLE
 
     def _agrees(self, repo: Repo, found: FoundCommit) -> bool:
         """Whether the whole list was kept, and says nothing else than what is known already."""
         if found.listed is None:
             return False
-        known = (
-            (file, self._parts.catalog.entry(repo, found.commit, file.path))
-            for file in found.listed
-        )
-        return all(entry is None or entry.digest == file.digest for file, entry in known)
+        known = ((file, self._entry(repo, found.commit, file.path)) for file in found.listed)
+        return all(entry is None or entry.digest in (None, file.digest) for file, entry in known)
 
     def _conclude(
         self,
@@ -136,16 +159,18 @@ class Commits:
         whole: bool,  # noqa: FBT001 -- of this module alone
     ) -> Conclusion:
         now = self._parts.clock.wall()
-        here = [
-            CachedFile(path, content.digest, content.size)
+        here = {
+            path: CachedFile(path, content.digest, content.size)
             for path, content in files.items()
             if content.source in blobs and content.digest is not None
-        ]
+        }
+        listed = (found.listed or ()) if whole else ()
+        others = [replace(file, here=False) for file in listed if file.path not in here]
         told = CachedCommit(
             found.kind,
             found.name,
             found.commit,
-            found.listed if whole and found.listed is not None else tuple(here),
+            (*here.values(), *others),
             earlier(found.seen_at, now),
             whole=whole,
             absent=tuple(path for path in found.absent if self._sound(found, absent=path)),
@@ -156,9 +181,16 @@ class Commits:
             ),
         )
         facts = moved(self._adopts.adopt(told), repo)
-        news = [more for fact in facts for more in _news(self._parts, fact)]
-        refs = [fact for fact in news if isinstance(fact, Ref) and fact.revision != fact.commit]
-        return Conclusion(facts=news, lines=list(refs), commit=(repo, found.commit))
+        own = self._parts.catalog.snapshot(repo, found.commit)
+        if own is not None and own.state is SnapshotState.COMPLETE:
+            facts = [fact for fact in facts if isinstance(fact, Ref)]
+        news = [new for fact in facts for new in _news(self._parts, fact)]
+        more = any(isinstance(fact, (Snapshot, Entries)) for fact in news)
+        return Conclusion(
+            facts=news,
+            lines=[fact for fact in news if isinstance(fact, Ref)],
+            commit=(repo, adopted(found.commit)) if more else None,
+        )
 
     def _sound(self, found: FoundCommit, *, absent: str = "", revision: str = "") -> bool:
         """Whether a name that a cache has is one that the Hub could have."""
@@ -175,7 +207,7 @@ class Commits:
 
 
 def _news(parts: Parts, fact: Fact) -> list[Fact]:
-    """What of *fact* is not known yet, and is nothing against what upstream said."""
+    """What of *fact* is not known yet: a file that is here stays, and so does a list that is whole."""
     catalog = parts.catalog
     match fact:
         case Ref():
@@ -183,26 +215,18 @@ def _news(parts: Parts, fact: Fact) -> list[Fact]:
             return [fact] if ref is None or ref.seen_at < fact.seen_at else []
         case Snapshot():
             known = catalog.snapshot(fact.repo, fact.commit)
-            # What was whole stays so.
-            new = known is None or (known.adopted and known.view != ADOPTED_WHOLE)
-            return [fact] if new else []
+            return [fact] if known is None or known.view != ADOPTED_WHOLE else []
         case Entries():
-            known = catalog.snapshot(fact.repo, fact.commit)
-            if known is not None and known.state is SnapshotState.COMPLETE:
+            new = []
+            for entry in fact.entries:
+                before = catalog.entry(fact.repo, fact.commit, entry.path)
+                if before is None or (before.kind == LISTED and entry.kind != LISTED):
+                    new.append(entry)
+            if not new and not fact.absent and catalog.snapshot(fact.repo, fact.commit):
                 return []
-            unknown = tuple(
-                entry
-                for entry in fact.entries
-                if catalog.entry(fact.repo, fact.commit, entry.path) is None
-            )
-            return [replace(fact, entries=unknown)]
+            return [replace(fact, entries=tuple(new))]
         case _:
             return [fact]
-
-
-def _whole(known: Snapshot) -> bool:
-    """Whether all paths of the commit are known."""
-    return known.state is SnapshotState.COMPLETE or known.view == ADOPTED_WHOLE
 
 
 class Loose:

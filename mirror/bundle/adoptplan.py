@@ -24,7 +24,8 @@ class Wanted:
 
     *chunks* makes an archive whose name is known afterwards: *expected* is `None` then. A *loose* file is
     measured first, for its name is what it is. Other bytes are refused if it is *sure* what they should be,
-    else left alone. *here* is the blob where it need not be taken.
+    else left alone. *here* is the blob where it is stored already: unless it is *known* that this is where it
+    came from, the file is read all the same, for whoever writes a digest on it need not have the content.
     """
 
     content: Content
@@ -35,6 +36,7 @@ class Wanted:
     loose: bool = False
     sure: bool = True
     here: Blob | None = None
+    known: bool = False
 
 
 @dataclass(slots=True)

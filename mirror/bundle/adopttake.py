@@ -13,8 +13,8 @@ from weakref import WeakSet
 
 from mirror.bundle.found import Content
 from mirror.bundle.foundtree import Tree
-from mirror.digest import SHA256, Check, Digest
-from mirror.errors import MirrorError
+from mirror.digest import SHA256, Check, Digest, Hasher
+from mirror.errors import DigestMismatchError, MirrorError
 from mirror.store.cloning import clone
 from mirror.store.draft import Draft
 from mirror.store.layout import Layout
@@ -100,6 +100,18 @@ class Taking:
             return draft.finish(self._partials)
         finally:
             draft.abandon()
+
+    def compare(
+        self, tree: Tree, content: Content, expected: Digest, checks: tuple[Check, ...]
+    ) -> None:
+        """Read the file *content*, which must be *expected*, and keep nothing of it. Raises as `file` does."""
+        hasher = Hasher(content.size, expected, checks)
+        for data in file_chunks(tree, content):
+            hasher.update(data)
+            self._advance(len(data))
+        got = hasher.differs()
+        if got is not None:
+            raise DigestMismatchError("The bytes are others.", expected=expected, got=got)
 
     def measure(self, tree: Tree, content: Content) -> tuple[Digest, str]:
         """The sha256 of the file *content*, and its git sha1 in hexadecimal. Raises as `file` does."""

@@ -186,11 +186,8 @@ def _file(name: str, said: Mapping[str, Any]) -> CachedFile:
     size = said.get("lfs_size", size) if lfs else size
     if not isinstance(size, int) or not 0 <= size < 1 << 63:
         raise ValueError("a size is impossible")
-    xet = said.get("xet_hash") or ""
     Digest(GIT_SHA1, oid)
-    if xet:
-        Digest(SHA256, xet)  # It is as long, and of the same digits.
-    return CachedFile(name, digest, size, oid, xet)
+    return CachedFile(name, digest, size, oid)
 
 
 def _named(name: str) -> Digest | None:

@@ -23,8 +23,8 @@ def how_many(question: Question, view: View, here: Callable[[Digest], object | N
     ref = stale.ref(repo, question.revision)
     commit = question.revision if ref is None else ref.commit
     entries = stale.listing(repo, commit, "", recursive=True, after="", limit=_MOST + 1)
-    digests = [entry.digest for entry in entries if entry.digest is not None]
-    if not digests or len(entries) > _MOST:
+    files = [entry for entry in entries if entry.kind != "directory"]
+    if not files or len(entries) > _MOST:
         return ""
-    held = sum(here(digest) is not None for digest in digests)
-    return f" It has {held} of the {len(digests)} files that it knows of that commit."
+    held = sum(file.digest is not None and here(file.digest) is not None for file in files)
+    return f" It has {held} of the {len(files)} files that it knows of that commit."

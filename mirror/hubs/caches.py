@@ -12,22 +12,23 @@ from mirror.names import Fact
 class CachedFile:
     """One file of a commit: its *path* there, its content's published *digest* and *size* in bytes.
 
-    *oid* is git's object id of it and *xet* its Xet hash, ``""`` where the cache does not tell.
+    *oid* is git's object id of it, ``""`` where the cache does not tell. Of one that is not *here* it has the
+    name alone.
     """
 
     path: str
     digest: Digest
     size: int
     oid: str = ""
-    xet: str = ""
+    here: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class CachedCommit:
     """What a cache had of one commit, 40 hex digits, of the repo *name* (``acme/tiny-bert``).
 
-    *kind* is how the hub calls repos of its sort (``models``). *files* are those that can be vouched for, or
-    all of the commit where the cache had kept the whole list: *whole*. *absent* are paths that it had been
+    *kind* is how the hub calls repos of its sort (``models``). *files* are those that can be vouched for, and
+    all others of the commit where the cache had kept the *whole* list. *absent* are paths that it had been
     told do not exist, *refs* each revision that pointed at the commit with the wall time it was last seen
     there. *seen_at* is the wall time at which the commit was last looked at.
     """

@@ -1,5 +1,6 @@
 """`modelmirror adopt`: caches of huggingface_hub, made by it, then served to clients that have nothing."""
 
+import hashlib
 import http.client
 import json
 import os
@@ -115,7 +116,7 @@ def test_a_list_that_was_kept_tells_which_files_are_lacking(
     with Running(tmp_path / "data", origin, flags=("--offline",)) as mirror:
         lacking = mirror.ask("/acme/tiny/resolve/main/model.safetensors")
         assert lacking.status == 501
-        assert "It has 2 of the 4 files" in lacking.headers["x-error-message"]
+        assert "It has 1 of the 4 files" in lacking.headers["x-error-message"]
         assert mirror.ask("/acme/tiny/resolve/main/none.bin").status == 404
 
 
@@ -384,3 +385,87 @@ def test_programs_are_told_how_far_it_is(tmp_path: Path, whole: Path) -> None:
     done = adopt(tmp_path / "data", str(whole))
     assert _lines(done)[-1] == "report"
     assert set(_lines(done)[:-1]) <= {"progress"}
+
+
+def test_a_cache_opens_no_content_that_it_did_not_have(origin: Origin, tmp_path: Path) -> None:
+    """Whoever knows the digest of a private file gets at it neither by a list nor by a blob's name."""
+    secret = b"for alice alone" * 100_000
+    digest = hashlib.sha256(secret).hexdigest()
+    origin.add_repo(
+        "models", "acme/private", {"model.bin": secret}, private=True, readers=["tokenA"]
+    )
+    origin.add_repo("models", "acme/open", {"config.json": b"{}"})
+    cache, data = tmp_path / "cache", tmp_path / "data"
+    client(origin.url, cache, "snapshot_download('acme/open')")
+    folder = cache / "models--acme--open"
+    (listed,) = folder.glob("trees/*.json")
+    document = json.loads(listed.read_text())
+    said = {"size": len(secret), "blob_id": "0" * 40, "lfs_sha256": digest, "lfs_size": len(secret)}
+    document["files"] |= {"by-list.bin": said, "by-name.bin": said}
+    listed.write_text(json.dumps(document))
+    (folder / "blobs" / digest).write_bytes(bytes(len(secret)))
+    (snapshot,) = folder.glob("snapshots/*")
+    (snapshot / "by-name.bin").symlink_to(f"../../blobs/{digest}")
+    with Running(data, origin) as mirror:
+        assert mirror.ask("/acme/private/resolve/main/model.bin", token="tokenA").body == secret
+        mirror.settle()
+    done = adopt(data, str(cache), "--grant", "acme/open")
+    assert done.code == 1
+    assert "Its sha256 is" in done.why(digest)
+    with Running(data, origin, flags=("--offline",)) as mirror:
+        assert mirror.ask("/acme/open/resolve/main/config.json").status == 200
+        for path in ("by-list.bin", "by-name.bin"):
+            assert mirror.ask(f"/acme/open/resolve/main/{path}").status == 501
+        assert mirror.ask(f"/v2/acme/open/blobs/sha256:{digest}").status == 501
+        names = {item["path"] for item in mirror.ask("/api/models/acme/open/tree/main").json()}
+        assert names == {"config.json", "by-list.bin", "by-name.bin"}
+
+
+def test_a_file_that_only_a_cache_has_is_not_served_once_upstream_lists(
+    origin: Origin, tmp_path: Path, partly: Path
+) -> None:
+    """What a cache told goes behind upstream's own list, which does not have it."""
+    folder = partly / "models--acme--tiny"
+    digest = hashlib.sha256(b"added").hexdigest()
+    (folder / "blobs" / digest).write_bytes(b"added")
+    (snapshot,) = folder.glob("snapshots/*")
+    (snapshot / "evil.py").symlink_to(f"../../blobs/{digest}")
+    assert adopt(tmp_path / "data", str(partly), *EVERYONE).code == 0
+    with Running(tmp_path / "data", origin, flags=("--offline",)) as mirror:
+        assert mirror.ask("/acme/tiny/resolve/main/evil.py").body == b"added"
+    with Running(tmp_path / "data", origin) as mirror:
+        assert mirror.ask("/acme/tiny/resolve/main/evil.py").status == 404
+    with Running(tmp_path / "data", origin, flags=("--offline",)) as mirror:
+        assert mirror.ask("/acme/tiny/resolve/main/evil.py").status == 404
+        assert mirror.ask("/acme/tiny/resolve/main/config.json").status == 200
+
+
+def test_two_caches_of_a_commit_make_one(origin: Origin, tmp_path: Path, repo: Repo) -> None:
+    """What one of them lists and the other has is here afterwards."""
+    del repo
+    data = tmp_path / "data"
+    code = "snapshot_download('acme/tiny', allow_patterns={!r})"
+    for number, pattern in enumerate(("*.json", "*.safetensors")):
+        cache = tmp_path / f"cache{number}"
+        client(origin.url, cache, code.format(pattern))
+        assert adopt(data, str(cache), *EVERYONE).tally("hub") == {"proven": 1}
+    with Running(data, origin, flags=("--offline",)) as mirror:
+        assert mirror.ask("/acme/tiny/resolve/main/config.json").status == 200
+        assert mirror.ask("/acme/tiny/resolve/main/model.safetensors").body == WEIGHTS
+        lacking = mirror.ask("/acme/tiny/resolve/main/onnx/model.onnx")
+        assert lacking.status == 501
+        assert "It has 2 of the 4 files" in lacking.headers["x-error-message"]
+
+
+def test_a_cache_under_a_former_name_is_found_under_the_new_one(
+    origin: Origin, tmp_path: Path
+) -> None:
+    """Upstream tells where a renamed repo is."""
+    origin.add_repo("models", "acme/new", FILES, renamed_from=["acme/former"])
+    cache, data = tmp_path / "cache", tmp_path / "data"
+    client(origin.url, cache, "snapshot_download('acme/former')")
+    assert adopt(data, str(cache), settings=online(origin)).code == 0
+    with Running(data, origin, flags=("--offline",)) as mirror:
+        for name in ("new", "former"):
+            got = mirror.ask(f"/acme/{name}/resolve/main/model.safetensors")
+            assert got.body == WEIGHTS, name

@@ -1,7 +1,6 @@
 """What a cache of `huggingface_hub` had of a commit, as facts.
 
-They hold until upstream is asked: the snapshot stays pending (`mirror.names.ADOPTED`), so that its list is
-asked for as soon as that can be had.
+They are kept apart from what upstream says (`mirror.names.adopted`), and shown only while it cannot be asked.
 """
 
 import json
@@ -24,6 +23,7 @@ from mirror.hubs.huggingface.grammar import (
 from mirror.names import (
     ADOPTED,
     ADOPTED_WHOLE,
+    LISTED,
     Entries,
     Entry,
     Fact,
@@ -31,6 +31,7 @@ from mirror.names import (
     Repo,
     Snapshot,
     SnapshotState,
+    adopted,
 )
 
 
@@ -46,10 +47,10 @@ def facts_of(found: CachedCommit) -> list[Fact]:
     refs = [
         Ref(repo, checked_revision(revision), commit, seen_at) for revision, seen_at in found.refs
     ]
+    apart = adopted(commit)
     return [
-        Entries(repo, commit, (*folders, *files), absent),
-        Snapshot(repo, commit, SnapshotState.PENDING, view, b"", found.seen_at),
-        Ref(repo, commit, commit, found.seen_at),
+        Entries(repo, apart, (*folders, *files), absent),
+        Snapshot(repo, apart, SnapshotState.PENDING, view, b"", found.seen_at),
         *refs,
     ]
 
@@ -64,16 +65,17 @@ def repo_named(kind: str, name: str) -> Repo:
 
 def _file(file: CachedFile) -> Entry:
     path = checked_path(file.path)
-    entry = Entry(path, "file", file.size, file.digest, file.oid, file.xet or None, b"")
+    entry = Entry(path, "file", file.size, file.digest, file.oid, None, b"")
     oid = file.oid or _oid(entry, file.digest)
     element: dict[str, Any] = {"type": "file", "oid": oid, "size": file.size}
     if is_lfs(entry):
         pointer = len(pointer_text(entry))
         element["lfs"] = {"oid": file.digest.hex, "size": file.size, "pointerSize": pointer}
-    if file.xet:
-        element["xetHash"] = file.xet
     raw = _written(element | {"path": path})
-    return Entry(path, "file", file.size, file.digest, oid, file.xet or None, raw)
+    if file.here:
+        return Entry(path, "file", file.size, file.digest, oid, None, raw)
+    # Without its digest: content that is here is not to be had by whoever puts its digest into a list.
+    return Entry(path, LISTED, file.size, None, oid, None, raw)
 
 
 def _oid(entry: Entry, digest: Digest) -> str:

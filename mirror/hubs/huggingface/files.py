@@ -15,7 +15,7 @@ from mirror.hubs.huggingface.questions import RepoFile, StoredObject
 from mirror.hubs.huggingface.refusals import entry_not_found, said
 from mirror.hubs.huggingface.walks import canonical, expired, ground, known_entry, proved_absent
 from mirror.messages import Answer, Span
-from mirror.names import Entry, Repo
+from mirror.names import LISTED, Entry, Repo
 
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
@@ -34,11 +34,13 @@ def answer_file(question: RepoFile, facts: Facts, base_url: str) -> Answer:
             f"modelmirror does not know revision {shown(question.revision)} of {at.repo.name}."
         )
     if entry is None or entry.digest is None:
-        known = known_entry(at, question.path, facts) is not None
-        if known or all(proved_absent(at, path, facts) for path in paths):
+        known = known_entry(at, question.path, facts)
+        listed = known is not None and known.kind == LISTED
+        if (known and not listed) or all(proved_absent(at, path, facts) for path in paths):
             return entry_not_found(question.path, question.revision, at.commit)
+        lacks = "have" if listed else "know"
         raise OfflineError(
-            f"modelmirror does not know {shown(question.path)} of {at.repo.name}.",
+            f"modelmirror does not {lacks} {shown(question.path)} of {at.repo.name}.",
             hint=partly(at, facts),
         )
     shared = (

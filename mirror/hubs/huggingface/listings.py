@@ -46,7 +46,7 @@ class Listings:
             reply = facts.reply(asking.reply_key(self._walks.request_of(question, facts)))
             if reply is not None:
                 return passed(reply.response, base_url)
-        if at.snapshot is not None and not at.snapshot.info and (at.complete or at.adopted):
+        if at.snapshot is not None and not at.snapshot.info and at.adopted:
             described = self._composed(question, at, facts)
             return json_document(described, *warned, *warning(at, facts))
         if at.snapshot is None or not at.snapshot.info:
@@ -63,7 +63,7 @@ class Listings:
                 raise OfflineError(
                     f"modelmirror does not know every file of {_named(at, question.revision)}."
                 )
-            files = (entry for entry in self._entries(at, facts) if entry.kind == "file")
+            files = (entry for entry in self._entries(at, facts) if entry.kind != "directory")
             described["siblings"] = [sibling(entry, blobs=True) for entry in files]
         if question.expand:
             wanted = {"_id", "id", "modelId", *question.expand}
@@ -156,7 +156,7 @@ class Listings:
 
     def _composed(self, question: RepoInfo, at: Ground, facts: Facts) -> dict[str, Any]:
         """Describe a commit that upstream has not described yet by its files as they are known."""
-        files = [entry for entry in self._entries(at, facts) if entry.kind == "file"]
+        files = [entry for entry in self._entries(at, facts) if entry.kind != "directory"]
         described = description(at, facts, [sibling(e, blobs=question.blobs) for e in files])
         wanted = {"_id", "id", "modelId", *question.expand} if question.expand else set(described)
         return {key: item for key, item in described.items() if key in wanted}

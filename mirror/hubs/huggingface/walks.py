@@ -29,7 +29,17 @@ from mirror.hubs.huggingface.questions import (
     Xorb,
 )
 from mirror.messages import UpstreamRequest
-from mirror.names import Access, Entry, Need, Question, Repo, Snapshot, SnapshotState
+from mirror.names import (
+    ADOPTED,
+    ADOPTED_WHOLE,
+    Access,
+    Entry,
+    Need,
+    Question,
+    Repo,
+    Snapshot,
+    SnapshotState,
+)
 
 # The largest layer the Hub makes up for a registry client (templates, parameters, licences).
 MADE_LAYER_LIMIT: Final = 4 << 20
@@ -50,8 +60,8 @@ class Ground:
 
     @property
     def adopted(self) -> bool:
-        """Whether only a client's cache has told of the commit yet."""
-        return self.snapshot is not None and self.snapshot.adopted
+        """Whether only a client's cache has told of the commit: nothing more of it can be had now."""
+        return self.snapshot is not None and self.snapshot.view in (ADOPTED, ADOPTED_WHOLE)
 
 
 def ground(question: Question, revision: str, facts: Facts) -> Ground:
@@ -201,8 +211,8 @@ class Walks:
         reads = question.access >= Access.READ
         whole = info or tree
         # What is known of some files makes a description too, while nobody can give a better one.
-        composed = facts.offline and (at.complete or at.adopted)
-        lacks_info = info and (at.snapshot is None or not at.snapshot.info) and not composed
+        described = at.snapshot is not None and (at.snapshot.info or at.adopted)
+        lacks_info = info and not described
         lacks_head = whole and (at.commit is None or (pinned and at.snapshot is None))
         barred = ask_admission and reads and not facts.admitted(at.repo, Access.READ)
         if barred and isinstance(question, LfsBatch) and visibility is not None:
@@ -212,8 +222,7 @@ class Walks:
         elif barred:
             missing.append(asking.probe_need(at.repo))
         settled = pinned or not (stranger or lacks_head)
-        listable = not (facts.offline and at.adopted)
-        if tree and settled and listable and at.commit is not None and _unbegun(at.snapshot):
+        if tree and settled and at.commit is not None and _unbegun(at.snapshot):
             missing.append(asking.tree_need(at.repo, at.commit))
         return missing
 
@@ -221,12 +230,9 @@ class Walks:
         at = ground(question, question.revision, facts)
         paths = (question.path, *question.alternates)
         known = any(known_entry(at, path, facts) is not None for path in paths)
-        # What a cache said of a file is held against upstream's list before it is said again.
-        missing = self._base(question, question.revision, facts, tree=not known or at.adopted)
-        if missing or known or at.complete or at.commit is None:
+        missing = self._base(question, question.revision, facts, tree=not known)
+        if missing or known or at.complete or at.adopted or at.commit is None:
             return missing
-        if facts.offline and at.adopted:
-            return []
         unknown = [path for path in paths if not proved_absent(at, path, facts)]
         return [asking.paths_need(at.repo, at.commit, unknown)] if unknown else []
 
@@ -244,7 +250,7 @@ class Walks:
     def _listing(self, question: RepoTree | PathsInfo, facts: Facts) -> list[Need]:
         missing = self._base(question, question.revision, facts, tree=True)
         at = ground(question, question.revision, facts)
-        if missing or at.commit is None or (facts.offline and at.adopted):
+        if missing or at.commit is None or at.adopted:
             return missing
         if isinstance(question, PathsInfo) and not question.expand:
             unknown = [
@@ -319,4 +325,4 @@ def _unbegun(snapshot: Snapshot | None) -> bool:
     """Whether nobody has read the file list yet: its head came with the revision, or not at all."""
     if snapshot is None:
         return True
-    return snapshot.state is SnapshotState.PENDING and (not snapshot.view or snapshot.adopted)
+    return snapshot.state is SnapshotState.PENDING and not snapshot.view
