@@ -134,8 +134,8 @@ class Entry:
     """One path of one commit.
 
     *kind* is ``file`` or ``directory`` (or `LISTED`); *size* in bytes (0 for a directory); *digest* is the
-    published digest of the content, `None` for a directory; *oid* is git's object id; *xet* the Xet hash or `None`;
-    *raw* is upstream's JSON element, unaltered.
+    published digest of the content, `None` for a directory; *oid* is git's object id; *xet* the Xet hash or
+    `None`; *raw* is upstream's JSON element, unaltered.
     """
 
     path: str

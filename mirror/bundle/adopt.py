@@ -135,16 +135,23 @@ class Adoption:
     def _make_sure_of_room(self, planned: Iterable[Planned]) -> None:
         """Refuse now what would not fit later; makes room where that is enough for all."""
         sizes: dict[object, int] = {}
+        copied: dict[object, int] = {}
+        read = 0
         for one in planned:
+            costs = self._taking.costs(one.tree)
             for wanted in one.wanted:
+                size = wanted.content.size
                 if wanted.here is None:
                     name = wanted.expected or (id(one.tree), wanted.content.source)
-                    sizes[name] = wanted.content.size
-        total = sum(sizes.values())
-        self._report.needed, self._report.free = total, self._parts.ledger.available()
-        self._watch.begin("take", total)
-        if not self._options.dry_run and total:
-            self._parts.ledger.reserve(total).release()
+                    sizes[name], copied[name] = size, size if costs else 0
+                read += 0 if wanted.here is not None and wanted.known else size
+        ledger, total, needed = self._parts.ledger, sum(sizes.values()), sum(copied.values())
+        if ledger.quota is not None and ledger.used + ledger.reserved + total > ledger.quota:
+            needed = total  # What is linked counts towards the quota alone.
+        self._report.needed, self._report.free = needed, ledger.available()
+        self._watch.begin("take", read)
+        if not self._options.dry_run and needed:
+            ledger.reserve(needed).release()
 
     def _foretell(self, planned: Planned) -> None:
         for wanted in planned.wanted:

@@ -65,6 +65,12 @@ class Taking:
             return Link.HARD.value
         return Link.REFLINK.value if finished in self._cloned else "copy"
 
+    def costs(self, tree: Tree) -> bool:
+        """Whether files of *tree* take room on the disk: not if they get a second name there."""
+        return self._link is not Link.HARD or (
+            tree.root.stat().st_dev != self._layout.root.stat().st_dev
+        )
+
     def file(
         self, tree: Tree, content: Content, expected: Digest, checks: tuple[Check, ...] = ()
     ) -> Finished:
@@ -104,7 +110,7 @@ class Taking:
     def compare(
         self, tree: Tree, content: Content, expected: Digest, checks: tuple[Check, ...]
     ) -> None:
-        """Read the file *content*, which must be *expected*, and keep nothing of it. Raises as `file` does."""
+        """Read the file *content*, which must be *expected*, and keep nothing. Raises as `file` does."""
         hasher = Hasher(content.size, expected, checks)
         for data in file_chunks(tree, content):
             hasher.update(data)

@@ -137,10 +137,10 @@ class _Repo:
             digest = _named(source.rpartition("/")[2]) if source != path else None
             if told is not None and digest not in (None, told.digest):
                 self._found.skip(path, "Its blob is not the one that the stored file list names.")
-            elif digest is None and told is None:
-                self._found.skip(path, f"Unverified: {_NO_DIGEST}.")
             elif listed is not None and told is None:
                 self._found.skip(path, "The stored file list of its commit does not have it.")
+            elif digest is None and told is None:
+                self._found.skip(path, f"Unverified: {_NO_DIGEST}.")
             else:
                 proof = digest if told is None else told.digest
                 yield name, content(self._tree, source, proof)

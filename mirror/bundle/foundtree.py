@@ -173,7 +173,10 @@ def look(root: Path, advance: Callable[[int], None], *, without: Path | None = N
                 found = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             if not folder:
-                raise QuestionError(f"{root} cannot be read: {_reason(error)}.") from error
+                raise QuestionError(
+                    f"{root} cannot be read: {_reason(error)}.",
+                    hint=f"The mirror runs as user {os.geteuid()}, who must be able to read it.",
+                ) from error
             tree.passed.append(Passed(folder, f"cannot be read: {_reason(error)}"))
             continue
         seen += len(found)

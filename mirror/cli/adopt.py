@@ -85,7 +85,7 @@ def command(  # noqa: PLR0913 -- one parameter a flag
         job = give("adopt", arguments)
         report = _followed(give, job, voice)
     voice.report(report)
-    refused = any(remark["outcome"] == "refused" for remark in report["remarks"])
+    refused = any("refused" in outcomes for outcomes in report["caches"].values())
     if refused or report["stopped"]:
         sys.exit(FAILED)
 

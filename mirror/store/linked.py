@@ -16,7 +16,7 @@ from mirror.digest import SHA256, Check, Digest, Hasher
 from mirror.errors import DigestMismatchError
 from mirror.store import durable
 from mirror.store.layout import Layout
-from mirror.store.ledger import Ledger, Reservation
+from mirror.store.ledger import Ledger
 from mirror.store.sums import PIECE, Sums, SumsBuilder, piece_count
 
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -25,12 +25,12 @@ _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 class Linked:
     """A file with a temporary name of ours, made by `of`; a `mirror.store.blobs.Finished` after `finish`."""
 
-    def __init__(self, path: Path, fd: int, size: int, expected: Digest, room: Reservation) -> None:
+    def __init__(self, path: Path, fd: int, size: int, expected: Digest, ledger: Ledger) -> None:
         self.expected = expected
         self.size = size
         self._path = path
         self._fd = fd
-        self._room = room
+        self._ledger = ledger
         self._sha256: Digest | None = None
         self._sums = SumsBuilder()
         self._open = True
@@ -39,22 +39,20 @@ class Linked:
     def of(cls, layout: Layout, ledger: Ledger, source: int, expected: Digest) -> Self | None:
         """Link the file of descriptor *source*; `None` where it cannot be linked from here.
 
-        Only a file of this very user is: another's could be changed by that other at any time. Raises
-        `StoreFullError` when there is no room for its size.
+        Only a file of this very user is: another's could be changed by that other at any time. It takes no
+        room on the disk, and counts towards the quota from its end on.
         """
         status = os.fstat(source)
         if status.st_uid != os.geteuid():
             return None
-        room = ledger.reserve(status.st_size)
         path, fd = layout.temporary(), -1
         try:
             durable.link_open(source, path)
             fd = os.open(path, _FLAGS)
         except OSError:
             path.unlink(missing_ok=True)
-            room.release()
             return None
-        return cls(path, fd, status.st_size, expected, room)
+        return cls(path, fd, status.st_size, expected, ledger)
 
     @property
     def sha256(self) -> Digest:
@@ -109,14 +107,13 @@ class Linked:
             self.abandon()
             raise
         self._open = False
-        self._room.settle()
+        self._ledger.take(self.size)
 
     def abandon(self) -> None:
         """Take the name of ours away; nothing happens if it has ended already."""
         if self._open:
             self._open = False
             self._path.unlink(missing_ok=True)
-            self._room.release()
 
     def close(self) -> None:
         """Let go of it, published or not; may be called twice."""
