@@ -23,7 +23,7 @@ _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class Linked:
-    """A file with a temporary name of ours, made by `of`; a `mirror.store.blobs.Finished` after `finish`."""
+    """A file with a temporary name of ours, made by `of`; a `mirror.store.blobs.Finished` after `read`."""
 
     def __init__(self, path: Path, fd: int, size: int, expected: Digest, ledger: Ledger) -> None:
         self.expected = expected
@@ -56,14 +56,14 @@ class Linked:
 
     @property
     def sha256(self) -> Digest:
-        """Its name, once `finish` found it right. Raises `ValueError` before."""
+        """Its name, once `read` found it right. Raises `ValueError` before."""
         if self._sha256 is None:
             raise ValueError(f"{self.expected} is not finished")
         return self._sha256
 
     @property
     def sums(self) -> Sums:
-        """The checksums of its pieces, once `finish` found it right."""
+        """The checksums of its pieces, once `read` found it right."""
         return self._sums.sums(self.sha256, self.size)
 
     @property
