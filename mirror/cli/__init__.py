@@ -17,6 +17,7 @@ _VERBS: Final = {
     "serve": "Run the mirror.",
     "verify": "Check what is stored, and mend it.",
     "export": "Lay models out as their clients would have cached them.",
+    "adopt": "Take over caches that clients have filled.",
     "grant": "Say who may read a repo, whatever the hub says.",
     "env": "Print the settings that point clients at the mirror.",
     "run": "Run a command with those settings.",
