@@ -206,6 +206,34 @@ def test_proxies_of_a_call_are_passed_over() -> None:
     assert proxy.seen == []
 
 
+def test_cookies_of_every_kind_stay_behind() -> None:
+    """A header that stands there twice is taken out twice."""
+    with Scripted() as mirror:
+        Program(url=mirror.url).said(
+            "import asyncio, json, aiohttp, multidict\n"
+            "async def ask():\n"
+            "    headers = multidict.CIMultiDict([('Cookie', 'a=1'), ('X', '1'), ('Cookie', 'b=2')])\n"
+            "    async with aiohttp.ClientSession(cookies={'c': '3'}) as session:\n"
+            f"        async with session.get({ASSET!r}, headers=headers) as answer: await answer.read()\n"
+            "asyncio.run(ask()); print(json.dumps(1))"
+        )
+
+    assert mirror.seen[0].headers.get("x") == "1"
+    assert "cookie" not in mirror.seen[0].headers
+
+
+def test_refused_answers_bear_the_address_that_was_asked_for() -> None:
+    """An error of urllib's is about the host that its program asked."""
+    with Scripted({LED_ASSET: Reply(404)}) as mirror:
+        said = Program(url=mirror.url).said(
+            "import json, urllib.error, urllib.request\n"
+            f"try: urllib.request.urlopen({ASSET!r})\n"
+            "except urllib.error.HTTPError as error: print(json.dumps([error.code, error.geturl()]))"
+        )
+
+    assert said == [404, ASSET]
+
+
 def test_callers_keep_their_request() -> None:
     """The request of a caller of urllib or requests is not changed, so that it can be sent again."""
     with Scripted() as mirror:
