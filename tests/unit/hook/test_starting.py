@@ -233,7 +233,8 @@ def _sabotaged(folder: Path, function: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "url", ["mirror:8090", "ftp://mirror", "http://", "http://me:secret@mirror"]
+    "url",
+    ["mirror:8090", "ftp://mirror", "http://", "http://:80", "http://m:x", "me:secret@mirror"],
 )
 def test_address_that_is_none_is_said(url: str) -> None:
     """A MODELMIRROR_URL that cannot be used is one line on standard error, without what is secret in it."""
