@@ -94,12 +94,27 @@ class Voice(Meter, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A target to be laid out; *before* is what it had when it was laid out the same way."""
+    """A target to be laid out; *before* is what it had when it was laid out the same way.
+
+    *whole* tells whether it still has all of that.
+    """
 
     outcome: Outcome
     plan: Plan
     shape: str
     before: Needed | None
+    whole: bool
+
+    def needed(self, files: Sequence[str], state: str = "") -> Needed:
+        """What the manifest is to say of it."""
+        return Needed(
+            target=str(self.outcome.wanted),
+            files=tuple(dict.fromkeys(files)),
+            links=tuple(self.plan.links),
+            shape=self.shape,
+            state=state,
+            rest={} if self.before is None else self.before.rest,
+        )
 
 
 class Export:
@@ -240,6 +255,10 @@ class Export:
         )
         self._room_for(missing)
         self._voice.expect(missing)
+        for job in jobs:
+            if not job.whole:  # Else what it had is good until it has what is newer.
+                laying.promise(job.needed(()), job.plan)
+        laying.save()
         running = [(job, self._begun(job, laying, pool)) for job in jobs]
         for job, futures in running:
             laid = []
@@ -265,7 +284,7 @@ class Export:
             if not (whole and wanted.target.pinned):
                 try:
                     plan = self._planner.plan(wanted.target, wanted.place)
-                    return _Job(outcome, plan, shape, before)
+                    return _Job(outcome, plan, shape, before, whole)
                 except (AnswerRefusedError, UnreachableError) as error:
                     if not whole or getattr(error, "status", _NOT_HERE) != _NOT_HERE:
                         raise
@@ -299,14 +318,8 @@ class Export:
                 for path, to in plan.links.items():
                     laying.link(path, to)
                 paths = [path for one in laid for path in one.paths]
-                needed = Needed(
-                    target=str(outcome.wanted),
-                    files=tuple(dict.fromkeys([*paths, *plan.made])),
-                    links=tuple(plan.links),
-                    shape=job.shape,
-                    state="\n".join(sorted(one.tag for one in laid if one.tag)),
-                    rest={} if job.before is None else job.before.rest,
-                )
+                state = "\n".join(sorted(one.tag for one in laid if one.tag))
+                needed = job.needed([*paths, *plan.made], state)
                 laying.keep(needed, plan.environment)
                 self._count(outcome, needed.files, laying)
         except StoreFullError as error:
