@@ -143,6 +143,12 @@ class Laying:
         with self._noting:
             self.manifest.promise(replace(needed, files=tuple(sizes)), sizes, plan.links)
 
+    def withdraw(self, target: str) -> None:
+        """Take back what was promised for a target that does not exist. Raises `StoreError`."""
+        with self._noting:
+            self.manifest.withdraw(target)
+            self.save()
+
     def keep(self, needed: Needed, environment: Mapping[str, str]) -> None:
         """Write down that a target has everything. Raises `StoreError`."""
         with self._noting:

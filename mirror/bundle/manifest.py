@@ -133,6 +133,15 @@ class Manifest:
         for path, size in sizes.items():
             self.files.setdefault(path, Kept(size, "", 0))
 
+    def withdraw(self, target: str) -> None:
+        """Forget a target that turned out not to exist, and what was promised for it alone."""
+        gone = self.targets.pop(target, None)
+        needed = {path for other in self.targets.values() for path in (*other.files, *other.links)}
+        for path in () if gone is None else {*gone.files, *gone.links} - needed:
+            self.links.pop(path, None)
+            if not self.files.get(path, Kept(0, "?", 0)).sha256:
+                del self.files[path]
+
     def prune(self) -> None:
         """Forget files and links that no target needs any more; they stay where they are."""
         files = {path for needed in self.targets.values() for path in needed.files}

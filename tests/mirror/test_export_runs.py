@@ -404,6 +404,7 @@ def test_what_failed_is_missed_by_whoever_checks(own: World) -> None:
         (("https://evil.example/model.bin=x.bin",), "evil.example"),
         (("nltk:nothing",), "no package or collection 'nothing'"),
         (("torch:missing.pth",), "missing.pth"),
+        (("torchhub:pytorch/vision:missing",), "missing"),
     ],
 )
 def test_a_target_that_is_not_there_is_named(
@@ -413,6 +414,8 @@ def test_a_target_that_is_not_there_is_named(
     ran = site.export(*arguments, "torch:plain.pth", code=1)
     assert said in ran.err
     assert "1 of 2 targets are whole" in ran.out
+    assert [one["target"] for one in site.manifest()["targets"]] == ["torch:plain.pth"]
+    assert list(site.manifest()["files"]) == ["torch/hub/checkpoints/plain.pth"]
 
 
 @pytest.mark.parametrize(
