@@ -219,6 +219,8 @@ class Export:
                     self._halt()  # Nothing else will fit either.
                 except MirrorError as error:
                     job.outcome.error = job.outcome.error or error
+                except OSError as error:
+                    job.outcome.error = job.outcome.error or self._unusable(error)
             self._finish(job, laid, laying)
 
     def _planned(self, outcome: Outcome, laying: Laying) -> _Job | None:
@@ -277,7 +279,12 @@ class Export:
             outcome.error = _full(error)
         except MirrorError as error:
             outcome.error = error
+        except OSError as error:
+            outcome.error = self._unusable(error)
         self._voice.ended(outcome)
+
+    def _unusable(self, error: OSError) -> MirrorError:
+        return durable.disk_error(error, f"{error.filename or self._folder} cannot be used")
 
     def _count(self, outcome: Outcome, paths: Sequence[str], laying: Laying) -> None:
         outcome.files = len(paths)
