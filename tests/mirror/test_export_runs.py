@@ -281,6 +281,16 @@ def test_bytes_that_lie_are_refused(site: World, relay: Relay) -> None:
     assert (site.out / "torch/hub/checkpoints/plain.pth").read_bytes() == RESNET[:5000]
 
 
+def test_bytes_that_nobody_vouches_for_are_those_of_the_mirror(own: World) -> None:
+    """Its own digest of them is asked for after they came, for before it had none."""
+    with Relay(own.mirror.url) as relay:
+        own.url = relay.url
+        relay.lie = 3000
+        ran = own.export("torch:plain.pth", code=1)
+        assert "instead of sha256:" + sha256(RESNET[:5000]) in ran.err
+        assert own.tree() == {}
+
+
 def test_a_full_disk_is_said_and_what_came_is_kept(site: World) -> None:
     """Before anything comes, where sizes are known; in the middle, where they are not."""
     try:
