@@ -225,6 +225,9 @@ def test_an_export_that_was_killed_goes_on(site: World, relay: Relay) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not blob(site, WEIGHTS).exists()
+    (promised,) = site.manifest()["targets"]
+    (path,) = (name for name in promised["files"] if "blobs" in name)
+    assert site.manifest()["files"][path]["size"] == len(WEIGHTS)
     had = partial.stat().st_size
     relay.hold = None
     relay.go_on.set()
@@ -367,6 +370,27 @@ def test_what_is_ours_is_not_written_over(site: World) -> None:
     assert "is the exported folder's own" in ran.err
 
 
+def test_what_failed_is_missed_by_whoever_checks(own: World) -> None:
+    """Its files are in the manifest, though they are not there; what was whole before stays whole."""
+    own.export(
+        "acme/tiny", "torchhub:pytorch/vision", "--set", "HF_HOME=/h", "--set", "TORCH_HOME=/h/t"
+    )
+    before = own.manifest()
+    own.origin.repo("models", "acme/tiny").push({"onnx/model.onnx": bytes_of("newer", 50_000)})
+    with Relay(own.mirror.url) as relay:
+        own.url, relay.lie = relay.url, 30_000
+        own.export("acme/tiny", "whisper:base", "--set", "HF_HOME=/h", code=1)
+    after = own.manifest()
+    of = {one["target"]: one["files"] for one in after["targets"]}
+    assert (
+        of["acme/tiny"] == {one["target"]: one["files"] for one in before["targets"]}["acme/tiny"]
+    )
+    assert [path for path in of["whisper:base"] if not (own.out / path).exists()] == [
+        "whisper/base.pt"
+    ]
+    assert after["files"]["whisper/base.pt"] == {"mtime": 0, "sha256": "", "size": 0}
+
+
 # ── said wrongly ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -380,6 +404,7 @@ def test_what_is_ours_is_not_written_over(site: World) -> None:
         (("https://evil.example/model.bin=x.bin",), "evil.example"),
         (("nltk:nothing",), "no package or collection 'nothing'"),
         (("torch:missing.pth",), "missing.pth"),
+        (("torchhub:pytorch/vision:missing",), "missing"),
     ],
 )
 def test_a_target_that_is_not_there_is_named(
@@ -389,6 +414,8 @@ def test_a_target_that_is_not_there_is_named(
     ran = site.export(*arguments, "torch:plain.pth", code=1)
     assert said in ran.err
     assert "1 of 2 targets are whole" in ran.out
+    assert [one["target"] for one in site.manifest()["targets"]] == ["torch:plain.pth"]
+    assert list(site.manifest()["files"]) == ["torch/hub/checkpoints/plain.pth"]
 
 
 @pytest.mark.parametrize(
