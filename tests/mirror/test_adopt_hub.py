@@ -469,3 +469,36 @@ def test_a_cache_under_a_former_name_is_found_under_the_new_one(
         for name in ("new", "former"):
             got = mirror.ask(f"/acme/{name}/resolve/main/model.safetensors")
             assert got.body == WEIGHTS, name
+
+
+def test_what_was_adopted_is_served_while_upstream_cannot_be_reached(
+    origin: Origin, tmp_path: Path, partly: Path
+) -> None:
+    """In an outage as offline: at once, with a number of what is lacking."""
+    assert adopt(tmp_path / "data", str(partly), *EVERYONE).code == 0
+    nobody = {"MODELMIRROR_HUGGINGFACE_UPSTREAMS": "http://127.0.0.1:9"}
+    with Running(tmp_path / "data", origin, settings=nobody) as mirror:
+        assert mirror.ask("/acme/tiny/resolve/main/model.safetensors").body == WEIGHTS
+        assert mirror.ask("/acme/tiny/resolve/main/absent.json").status == 404
+        other = mirror.ask("/acme/tiny/resolve/main/onnx/model.onnx")
+        assert other.status == 501
+        assert "It has 2 files of " in other.headers["x-error-message"]
+
+
+def test_a_revision_that_is_newer_here_stays(origin: Origin, tmp_path: Path, partly: Path) -> None:
+    """A cache that was filled earlier does not turn a branch back."""
+    data = tmp_path / "data"
+    repo = origin.add_repo("models", "acme/moving", {"config.json": b"1"})
+    cache = tmp_path / "cache"
+    client(origin.url, cache, "snapshot_download('acme/moving')")
+    for ref in cache.glob("models--acme--moving/refs/main"):
+        os.utime(ref, (1_000_000_000, 1_000_000_000))
+    repo.push({"config.json": b"2"}, "Turn it")
+    with Running(data, origin) as mirror:
+        assert mirror.ask("/acme/moving/resolve/main/config.json").body == b"2"
+        mirror.settle()
+    assert adopt(data, str(partly)).code == 0
+    with Running(data, origin, flags=("--offline",)) as mirror:
+        assert mirror.ask("/acme/moving/resolve/main/config.json").body == b"2"
+        (old,) = cache.glob("models--acme--moving/snapshots/*")
+        assert mirror.ask(f"/acme/moving/resolve/{old.name}/config.json").body == b"1"
