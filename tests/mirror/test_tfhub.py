@@ -174,6 +174,23 @@ def test_eight_clients_cost_one_download_and_one_archive(hosts: Hosts, mirror: R
     assert len(blobs) == 3  # The archive, what was made of it, and the empty blob.
 
 
+def test_handles_of_one_archive_may_be_asked_for_at_once(hosts: Hosts, mirror: Running) -> None:
+    """What is made of it is one blob, whichever of them is there first."""
+    handles = [f"/google/yamnet{number}/1" for number in range(8)]
+    for handle in handles:
+        publish(hosts, archive(), handle=handle)
+        # Each comes by an address of its own.
+        target = f"{MODEL}{handle}?{FORMAT}"
+        hosts.put(TFHUB, f"{handle}?{FORMAT}", Thing(to=f"https://{KAGGLE}{target}"))
+        hosts.put(KAGGLE, target, Thing(to=f"https://{STORAGE}{SIGNED}&{handle}"))
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(mirror.ask, [f"/-/tfhub{handle}" for handle in handles]))
+    assert {answer.status for answer in got} == {200}
+    assert len({answer.body for answer in got}) == 1
+    blobs = [name for name, _ in files_below(mirror.data / "v1" / "blobs")]
+    assert len(blobs) == 3  # The archive, what was made of it, and the empty blob.
+
+
 def test_what_was_made_is_made_again_of_what_is_here(
     hosts: Hosts, origin: Origin, tmp_path: Path
 ) -> None:
