@@ -502,3 +502,21 @@ def test_a_revision_that_is_newer_here_stays(origin: Origin, tmp_path: Path, par
         assert mirror.ask("/acme/moving/resolve/main/config.json").body == b"2"
         (old,) = cache.glob("models--acme--moving/snapshots/*")
         assert mirror.ask(f"/acme/moving/resolve/{old.name}/config.json").body == b"1"
+
+
+def test_nobody_is_asked_where_that_is_not_wanted(
+    origin: Origin, tmp_path: Path, whole: Path
+) -> None:
+    """Then nothing is known to be public, and the report says so."""
+    before = len(origin.log)
+    done = adopt(tmp_path / "data", str(whole), "--no-ask", settings=online(origin))
+    assert len(origin.log) == before
+    assert [item["repo"] for item in done.report["undecided"]] == ["acme/tiny"]
+
+
+def test_a_data_folder_that_cannot_be_used_is_told(tmp_path: Path, whole: Path) -> None:
+    """In the words and with the exit code of every command."""
+    (tmp_path / "data").write_bytes(b"no folder")
+    done = adopt(tmp_path / "data", str(whole), as_json=False)
+    assert done.code == 4
+    assert "cannot use the data folder" in done.err
