@@ -58,6 +58,8 @@ class Settings:
     access_deny_files: tuple[str, ...]
     limits_connections: int
     limits_connections_per_address: int
+    bundle_signers: Path | None
+    bundle_unsigned: bool
     scrub_period: float | None
     sweep_partials: float
     sweep_quarantine: float
@@ -248,6 +250,8 @@ SETTINGS: Final = (
     Setting("access_deny_files", "access.deny_files", _list, "", "Patterns of files that are not."),
     Setting("limits_connections", "limits.connections", _positive, "4096", "Most connections of clients at once."),
     Setting("limits_connections_per_address", "limits.connections_per_address", _count, "0", "Most of them from one address; 0 for no such limit."),
+    Setting("bundle_signers", "bundle.signers", _optional_path, "", "A file of allowed signers: whose bundles are imported."),
+    Setting("bundle_unsigned", "bundle.unsigned", _boolean, "false", "Import bundles that nobody has to have signed, too."),
     Setting("scrub_period", "scrub.period", _span_or_off, "7d", "How long reading everything that is stored again may take; off for never."),
     Setting("sweep_partials", "sweep.partials", parse_span, "7d", "How long a half download waits for somebody to go on with it."),
     Setting("sweep_quarantine", "sweep.quarantine", parse_span, "30d", "How long a blob that was set aside is kept."),

@@ -28,8 +28,8 @@ from typing import Final, Self
 
 from mirror import __version__
 from mirror.bundle.adoptasking import Upstream
-from mirror.bundle.adoptjobs import Jobs
 from mirror.bundle.adoptparts import Parts
+from mirror.bundle.works import Works
 from mirror.cache.asking import Asking
 from mirror.cache.bodies import Bodies
 from mirror.cache.facts import Lifetimes
@@ -61,7 +61,6 @@ from mirror.upkeep.duties import housekeeping
 from mirror.upkeep.evict import Evictor
 from mirror.upkeep.known import Known
 from mirror.upkeep.orders import Orders
-from mirror.upkeep.pins import pinned
 from mirror.upkeep.running import boot_id
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
@@ -169,7 +168,7 @@ class Mirror:
             )
         )
         evictor = Evictor(
-            store, partials, index.catalog, lambda: pinned(index.journal, index.catalog), observe
+            store, partials, index.catalog, lambda: index.pinned() | works.held(), observe
         )
         grants = Grants(index.journal)
 
@@ -286,7 +285,7 @@ class Mirror:
         )
 
         # What the operator may order, and the doors for it and for everybody, opened last and closed first.
-        adoptions = Jobs(
+        works = Works(
             Parts(
                 layout=layout,
                 ledger=ledger,
@@ -310,8 +309,9 @@ class Mirror:
                 ),
             )
         )
-        stack.push_async_callback(asyncio.to_thread, adoptions.close)
-        self.orders = Orders(grants, lambda: self.url, adoptions.orders)
+        await asyncio.to_thread(works.prepare)
+        stack.push_async_callback(asyncio.to_thread, works.close)
+        self.orders = Orders(grants, lambda: self.url, works.orders)
         if not self._doors:
             return
         await listen(stack, layout.control, self.orders)

@@ -16,7 +16,9 @@ from mirror.errors import MirrorError
 _VERBS: Final = {
     "serve": "Run the mirror.",
     "verify": "Check what is stored, and mend it.",
-    "export": "Lay models out as their clients would have cached them.",
+    "export": "Write a bundle for another mirror, or lay models out as clients cache them.",
+    "import": "Take in a bundle that another mirror exported.",
+    "manifest": "Print what is here, for a bundle that brings only the rest.",
     "adopt": "Take over caches that clients have filled.",
     "grant": "Say who may read a repo, whatever the hub says.",
     "env": "Print the settings that point clients at the mirror.",
@@ -25,6 +27,10 @@ _VERBS: Final = {
     "user": "Write an entry for the file of local users.",
     "config": "Show every setting and where its value came from.",
 }
+
+
+# Verbs that Python keeps for itself.
+_MODULES: Final = {"import": "importing"}
 
 
 class _Verbs(click.Group):
@@ -40,7 +46,7 @@ class _Verbs(click.Group):
         del ctx
         if cmd_name not in _VERBS:
             return None
-        command = importlib.import_module(f"mirror.cli.{cmd_name}").command
+        command = importlib.import_module(f"mirror.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         assert isinstance(command, click.Command)  # noqa: S101 -- each verb's module defines one
         return command
 

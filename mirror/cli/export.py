@@ -1,4 +1,4 @@
-"""`modelmirror export`: lay out what clients would have in their own caches, for where there is no mirror."""
+"""`modelmirror export`: what is here, for where this mirror is not: a bundle, or the clients' own caches."""
 
 import posixpath
 import re
@@ -15,23 +15,39 @@ from mirror.bundle.exporting import Export
 from mirror.bundle.outcome import Report, Wanted
 from mirror.bundle.places import KNOWN, Places, common_root
 from mirror.bundle.store import Links, Shelf
+from mirror.cli.bundling import BundleWanted, write_bundle
 from mirror.cli.exits import FAILED
 from mirror.cli.inside import mirror_of
 from mirror.cli.telling import Events, Plain, Telling
 from mirror.errors import QuestionError
 from mirror.store.layout import Layout
 from mirror.targets import REPOS, Kind, Target, placed
+from mirror.units import parse_size
 
 
 @click.command("export")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET[=PATH]...")
+@click.argument("where", metavar="FILE|DIR|-")
+@click.argument("targets", nargs=-1, metavar="[TARGET[=PATH]...]")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["cache"]),
-    required=True,
-    help="cache: what clients have in their own caches, ready to be mounted read-only.",
+    type=click.Choice(["bundle", "cache"]),
+    default="bundle",
+    show_default=True,
+    help="bundle: for `modelmirror import` elsewhere; cache: what clients have in their own caches.",
+)
+@click.option("--all", "everything", is_flag=True, help="bundle: all that is here.")
+@click.option(
+    "--since",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="bundle: without what this manifest of the receiver, or of a bundle, has.",
+)
+@click.option(
+    "--since-last", metavar="NAME", default="", help="bundle: what NAME was not sent yet."
+)
+@click.option("--split", metavar="SIZE", help="bundle: files of at most SIZE, FILE.001 and so on.")
+@click.option(
+    "--sign", "key", metavar="KEY", type=click.Path(path_type=Path), help="bundle: an ssh key."
 )
 @click.option("--endpoint", metavar="URL", help="A running mirror; then no data folder is needed.")
 @click.option("--data", type=click.Path(path_type=Path), help="The data folder.")
@@ -58,9 +74,14 @@ from mirror.targets import REPOS, Kind, Target, placed
 @click.option("--config", "file", type=click.Path(path_type=Path), help="A settings file (TOML).")
 def command(  # noqa: PLR0913 -- each flag once
     *,
-    folder: Path,
+    where: str,
     targets: tuple[str, ...],
     form: str,
+    everything: bool,
+    since: Path | None,
+    since_last: str,
+    split: str | None,
+    key: Path | None,
     endpoint: str | None,
     data: Path | None,
     pairs: tuple[str, ...],
@@ -73,7 +94,9 @@ def command(  # noqa: PLR0913 -- each flag once
     as_json: bool,
     file: Path | None,
 ) -> None:
-    """Lay TARGETs out in DIR as their clients would have cached them, and say what to set.
+    """Write TARGETs, or --all, as a bundle to FILE or standard output (-), for `modelmirror import`.
+
+    With --format cache: lay them out in DIR as their clients would have cached them, and say what to set.
 
     TARGET is org/name[@revision], dataset:org/name, whisper:base, torch:resnet18-f37072fd.pth,
     torchhub:owner/repo[:ref], tfhub:google/yamnet/1, kaggle:owner/model/framework/variation/version,
@@ -82,7 +105,25 @@ def command(  # noqa: PLR0913 -- each flag once
 
     What is there and whole is not fetched again.
     """
-    del form
+    if form == "bundle":
+        write_bundle(
+            BundleWanted(
+                file=where,
+                targets=tuple(Target.parse(text).only(include, exclude) for text in targets),
+                everything=everything,
+                since=since,
+                since_last=since_last,
+                split=_size(split),
+                key=key,
+                data=data,
+                config=file,
+                as_json=as_json,
+            )
+        )
+        return
+    folder = Path(where)
+    if not targets:
+        raise click.UsageError("Name the TARGETs.")
     try:
         wanted = _wanted(targets, include, exclude)
         variables = _variables(files, pairs, "".join(targets))
@@ -110,6 +151,13 @@ def command(  # noqa: PLR0913 -- each flag once
         voice.end(report, _environment(report, places.root, wanted))
     if report.failed:
         sys.exit(FAILED)
+
+
+def _size(text: str | None) -> int | None:
+    try:
+        return None if text is None else parse_size(text)
+    except ValueError as error:
+        raise click.UsageError(f"--split: {error}.") from error
 
 
 @contextmanager

@@ -6,14 +6,14 @@ remembered here and written before anything else once the disk takes it.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from mirror.digest import Digest
 from mirror.errors import StoreError
 from mirror.index.journal import Journal
-from mirror.index.lines import Line, Link, subject
+from mirror.index.lines import Line, Link, Note, subject
 from mirror.index.protocol import Index
 from mirror.index.records import Records
 from mirror.names import Alias, Ref, Reply, Repo
@@ -66,6 +66,22 @@ class Arrears:
                     self._lines.pop(about, None)
                     self._lines[about] = line
             self._settle()
+
+    def lines(self) -> Sequence[Line]:
+        """All lines that hold, those that are owed last. Reads the whole journal."""
+        with self._lock:
+            return [*self._journal.replay(), *self._lines.values()]
+
+    def notes(self, kind: str) -> Mapping[str, Mapping[str, Any]]:
+        """The values of the notes of *kind* that hold, by subject. Reads the whole journal."""
+        with self._lock:
+            found = dict(self._journal.notes(kind))
+            for line in self._lines.values():
+                if isinstance(line, Note) and line.kind == kind:
+                    found.pop(line.subject, None)
+                    if line.value is not None:
+                        found[line.subject] = line.value
+            return found
 
     def link(self, links: Sequence[tuple[Digest, Digest]]) -> None:
         """Write down, now or later, which sha256 each other name is of."""

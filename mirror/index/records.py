@@ -68,19 +68,7 @@ class Records:
         Made for complete snapshots; what is known of a large one is kept just as well. Raises
         `LookupError` for a commit of which no snapshot is known, `StoreError` when the disk refuses.
         """
-        snapshot = catalog.snapshot(repo, commit)
-        if snapshot is None:
-            raise LookupError(f"no snapshot of {repo} at {commit} is known")
-        record = SnapshotRecord(
-            snapshot,
-            catalog.visibility(repo),
-            tuple(ref for ref in catalog.refs(repo) if ref.commit == commit),
-            (),
-            tuple(catalog.absences(repo, commit)),
-        )
-        # Entry by entry: as objects, those of 100 000 paths take 64 MiB, and written at once 100 more.
-        data = _encode(record, _every_entry(catalog, repo, commit))
-        return self._put(self.path(repo, commit), data)
+        return self._put(self.path(repo, commit), rendered(catalog, repo, commit))
 
     def save_reply(self, reply: Reply) -> Path:
         """Write down a lasting reply, in place of an earlier one to the same question."""
@@ -127,6 +115,27 @@ class Records:
         text = json.dumps(names, separators=(",", ":")).encode("ascii")
         stem = hashlib.sha256(text).hexdigest()
         return self._folder / stem[:2] / f"{stem}.json"
+
+
+def rendered(catalog: Index, repo: Repo, commit: str) -> bytes:
+    """The record of what *catalog* knows of *commit*. Raises `LookupError` where none is."""
+    snapshot = catalog.snapshot(repo, commit)
+    if snapshot is None:
+        raise LookupError(f"no snapshot of {repo} at {commit} is known")
+    record = SnapshotRecord(
+        snapshot,
+        catalog.visibility(repo),
+        tuple(ref for ref in catalog.refs(repo) if ref.commit == commit),
+        (),
+        tuple(catalog.absences(repo, commit)),
+    )
+    # Entry by entry: as objects, those of 100 000 paths take 64 MiB, and written at once 100 more.
+    return _encode(record, _every_entry(catalog, repo, commit))
+
+
+def read_record(data: bytes) -> Record | None:
+    """Read what a record holds; `None` where *data* is none."""
+    return decode_reply(data) or _decode(data)
 
 
 def _every_entry(catalog: Index, repo: Repo, commit: str) -> Iterator[Entry]:

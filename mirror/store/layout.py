@@ -13,6 +13,8 @@
     ├─ index.sqlite3             a cache of records and journal: rebuilt, never migrated
     ├─ memo/                     what may be forgotten at any time
     ├─ quarantine/<hex>          a blob that is no longer what it was, for whoever wants to look
+    ├─ incoming/<id>/            a bundle that is being imported (`mirror.bundle.bundlestage`)
+    ├─ sent/<name>.json          what receivers of bundles have (`mirror.bundle.bundlesent`)
     ├─ running                   there while a run has not ended in good order (`mirror.upkeep.running`)
     ├─ scrub.json                how far the scrub is (`mirror.upkeep.scrub`)
     ├─ secret                    32 random bytes, 0600: the key of fingerprints and of tokens
@@ -53,8 +55,8 @@ class Layout:
     """The paths of one data folder, *data*; nothing is touched before `prepare`."""
 
     __slots__ = (
-        "blobs", "control", "data", "index", "journal", "lock", "memo", "partials", "quarantine",
-        "records", "root", "running", "scrub", "secret_file", "sums",
+        "blobs", "control", "data", "incoming", "index", "journal", "lock", "memo", "partials", "quarantine",
+        "records", "root", "running", "scrub", "secret_file", "sent", "sums",
     )  # fmt: skip
 
     def __init__(self, data: Path) -> None:
@@ -68,6 +70,8 @@ class Layout:
         self.index = self.root / "index.sqlite3"
         self.memo = self.root / "memo"
         self.quarantine = self.root / "quarantine"
+        self.incoming = self.root / "incoming"
+        self.sent = self.root / "sent"
         self.running = self.root / "running"
         self.scrub = self.root / "scrub.json"
         self.secret_file = self.root / "secret"
@@ -102,6 +106,14 @@ class Layout:
     def quarantined(self, digest: Digest) -> Path:
         """Where a blob that is no longer what it was is put aside."""
         return self.quarantine / _sha256(digest)
+
+    def incoming_bundle(self, identity: Digest) -> Path:
+        """Where the bundle is gathered whose manifest has this sha256."""
+        return self.incoming / _sha256(identity)
+
+    def sent_to(self, stem: str) -> Path:
+        """Where it is noted what a receiver of bundles has; *stem* is the sha256 of its name."""
+        return self.sent / f"{_sha256(Digest(SHA256, stem))}.json"
 
     def temporary(self) -> Path:
         """A fresh path, on the same file system as every other, for a small file being written."""
@@ -193,7 +205,7 @@ class Layout:
                     yield entry
 
     def measure(self) -> int:
-        """Bytes held by blobs, partials and the quarantine: what a ledger starts with as used.
+        """Bytes held by blobs, partials, incoming bundles and the quarantine: what a ledger starts with.
 
         A file is counted at its length, without its holes; sums add four millionths and are not.
         """
@@ -202,7 +214,7 @@ class Layout:
             total += _length(entry)
         for path in self.partials.glob(f"*/{PARTIAL_DATA}"):
             total += _length(path)
-        for path in self.quarantine.iterdir():
+        for path in (*self.quarantine.iterdir(), *self.incoming.glob("*/*")):
             total += _length(path)
         return total
 

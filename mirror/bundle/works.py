@@ -1,0 +1,37 @@
+"""What is done on a data folder as a whole, by order: adoptions and bundles."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from mirror.bundle.adoptjobs import Jobs
+from mirror.bundle.adoptparts import Parts
+from mirror.bundle.bundlejobs import Bundles
+from mirror.digest import Digest
+
+Order: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+class Works:
+    """The works over *parts*; each call may block."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._adoptions = Jobs(parts)
+        self._bundles = Bundles(parts)
+
+    @property
+    def orders(self) -> Mapping[str, Order]:
+        """Their orders, by name."""
+        return {**self._adoptions.orders, **self._bundles.orders}
+
+    def held(self) -> frozenset[Digest]:
+        """The blobs that some work needs: not to be evicted."""
+        return self._bundles.held()
+
+    def prepare(self) -> None:
+        """Bring to its end what a crash interrupted; to be called before anybody is served."""
+        self._bundles.finish()
+
+    def close(self) -> None:
+        """Stop what is under way and wait for its end."""
+        self._adoptions.close()
+        self._bundles.close()
