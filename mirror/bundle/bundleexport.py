@@ -35,15 +35,15 @@ from mirror.store import durable
 class ExportWanted:
     """What is asked for; *everything*, or *repos* and *addresses*.
 
-    *name* is the series. The receiver has the blobs *has*, by their sha256; with *since_last* also those that
-    earlier bundles of the series brought it.
+    *name* is the series. The receiver has the blobs *has*, by their sha256; where that is not told, with
+    *since_last*, those that earlier bundles of the series brought it.
     """
 
     everything: bool = False
     repos: tuple[RepoWanted, ...] = ()
     addresses: tuple[AddressWanted, ...] = ()
     name: str = "bundle"
-    has: frozenset[str] = frozenset()
+    has: frozenset[str] | None = None
     since_last: bool = False
 
 
@@ -85,8 +85,9 @@ def plan(parts: Parts, wanted: ExportWanted, hold: Callable[[frozenset[Digest]],
 
 def _written(parts: Parts, wanted: ExportWanted, found: Selection) -> Planned:
     sent = Sent(parts.layout, parts.arrears)
-    before = sent.has(wanted.name) if wanted.since_last else None
-    has = wanted.has | (before or frozenset())
+    has = wanted.has
+    if has is None:
+        has = (sent.has(wanted.name) if wanted.since_last else None) or frozenset()
     blobs = sorted(Member(name, size) for name, size in found.blobs.items())
     journal = b"".join(sorted(encode(line) for line in found.lines.values()))
     path = parts.layout.temporary()

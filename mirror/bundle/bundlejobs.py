@@ -229,7 +229,7 @@ def _export(arguments: Mapping[str, Any]) -> ExportWanted:
                 for path, query, post in arguments.get("addresses", [])
             ),
             name=name,
-            has=frozenset() if since is None else read_has(Path(since).read_bytes()),
+            has=None if since is None else read_has(Path(since).read_bytes()),
             since_last=bool(arguments.get("since_last")),
         )
     except OSError as error:

@@ -200,12 +200,13 @@ def _asked(parts: Parts, manifest: Manifest) -> set[Repo]:
 
 
 def _undecided(parts: Parts, manifest: Manifest) -> list[Undecided]:
-    """The repos that not everybody may read, each with the line that opens it."""
+    """The repos that are not public and that nobody was granted, each with the line that opens it."""
     listed = []
+    granted = [RepoPattern.parse(text) for text in parts.grants.held()]
     for item in manifest.repos:
         seen = parts.catalog.visibility(item.repo)
         audience = Audience.of(seen)
-        if audience is Audience.PUBLIC or parts.grants.admits(item.repo):
+        if audience is Audience.PUBLIC or any(p.matches(item.repo) for p in granted):
             continue
         unknown = audience is Audience.UNKNOWN
         why = "whether it is public is not known" if unknown else f"it is {audience.value}"
