@@ -94,7 +94,7 @@ class Import:
         bundletar.pad(source, size)
         signature, block = _signature(source)
         stage = Stage(self._parts.layout, identity(data))
-        stage.begin(self._parts.clock.wall())
+        self._parts.ledger.give_back(stage.begin(self._parts.clock.wall()))
         try:
             signer = self._believed(stage, data, signature)
             manifest = Manifest.decode(data)

@@ -44,27 +44,31 @@ class Stage:
         self._layout = layout
         self.folder = layout.incoming_bundle(Digest(SHA256, identity))
 
-    def begin(self, now: float) -> None:
-        """Make the folder, and clear away those that nobody goes on with at wall time *now*."""
+    def begin(self, now: float) -> int:
+        """Make the folder, and clear away those that nobody goes on with at wall time *now*.
+
+        Returns how many bytes that gave back.
+        """
+        gone = 0
         try:
             self._layout.incoming.mkdir(mode=durable.FOLDER_MODE, exist_ok=True)
             self.folder.mkdir(mode=0o700, exist_ok=True)
             os.utime(self.folder, (now, now))
+            for half in self.folder.glob(f"{_COMING}*"):
+                half.unlink()
             for other in self._layout.incoming.iterdir():
                 old = now - other.stat().st_mtime > _KEPT
                 if old and other != self.folder and not (other / COMMIT).exists():
+                    gone += sum(path.stat().st_size for path in other.iterdir())
                     shutil.rmtree(other, ignore_errors=True)
         except OSError as error:
             raise durable.disk_error(error, f"{self.folder} cannot be made") from error
+        return gone
 
     def leave(self) -> None:
         """Remove the folder if nothing was put there."""
         with contextlib.suppress(OSError):
             self.folder.rmdir()
-
-    def held(self) -> int:
-        """Bytes that lie in the folder."""
-        return sum(path.stat().st_size for path in self.folder.iterdir())
 
     def remove(self) -> None:
         """Remove the folder; without its manifest it is nothing any more, however little of it went."""

@@ -4,7 +4,7 @@ import base64
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from mirror.bundle.endpoint import Endpoint
 from mirror.bundle.places import Places
 from mirror.bundle.planning import Planner
 from mirror.cli.inside import mirror_of
-from mirror.cli.working import Give, Progress, followed, given_to
+from mirror.cli.settings import read
+from mirror.cli.working import Give, Progress, followed, given_to, giving
 from mirror.errors import MirrorError, QuestionError
 from mirror.store.layout import Layout
 from mirror.targets import REPOS, Kind, Target
@@ -57,8 +58,7 @@ def write_bundle(wanted: BundleWanted) -> None:
     if wanted.everything == bool(wanted.targets):
         raise click.UsageError("Name the TARGETs, or --all.")
     voice = Progress(as_json=wanted.as_json, events_on_stderr=to_pipe)
-    with voice, mirror_of(wanted.data, wanted.config) as (url, layout):
-        give = given_to(layout)
+    with voice, _mirror(wanted) as (give, url, layout):
         job = give("bundle-plan", _arguments(wanted, url))
         sent = False
         try:
@@ -68,6 +68,18 @@ def write_bundle(wanted: BundleWanted) -> None:
         finally:
             give("bundle-end", {**job, "sent": sent})
     _tell(report, voice, as_json=wanted.as_json)
+
+
+@contextmanager
+def _mirror(wanted: BundleWanted) -> Iterator[tuple[Give, str, Layout]]:
+    """How to give orders, where the mirror serves (``""`` where it need not), and its data folder."""
+    if all(target.kind in REPOS for target in wanted.targets):
+        settings = read({"data": wanted.data}, wanted.config).settings
+        with giving(settings) as give:
+            yield give, "", Layout(settings.data)
+        return
+    with mirror_of(wanted.data, wanted.config) as (url, layout):
+        yield given_to(layout), url, layout
 
 
 def _arguments(wanted: BundleWanted, url: str) -> dict[str, Any]:

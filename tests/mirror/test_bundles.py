@@ -1,5 +1,6 @@
 """Bundles from an online mirror to one without a network, with huggingface_hub as the client."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from mirror.store.layout import Layout
+from mirror.upkeep.reach import order
 from tests.hosts import Hosts
+from tests.mirror import test_spacy, test_tfhub
 from tests.mirror.adopting import client, contents, environment
-from tests.mirror.bundling import Key, flip, make_key, modelmirror, stored
+from tests.mirror.bundling import OFFLINE, Key, flip, make_key, modelmirror, stored
 from tests.mirror.running import Running
 from tests.origin import Origin
 
 OPEN = {"config.json": b"{}", "model.safetensors": os.urandom(3_000_000)}
 OTHER = {"config.json": b'{"a": 1}', "sub/weights.bin": os.urandom(1_500_000), "empty.txt": b""}
 GATED = {"config.json": b'{"gated": true}', "model.safetensors": os.urandom(2_000_000)}
+TABLE = {"3.8": {"en_core_web_sm": ["3.8.0"]}}
 LEAVE = ("--offline",)
 
 
@@ -223,6 +228,79 @@ def test_models_of_other_hosts_are_served_where_there_is_no_network(
             assert mirror.ask("/-/torch/models/toy.pth").body == body
             got = mirror.ask("/-/host/download.pytorch.org/models/toy.pth")
             assert (got.status, got.body) == (200, body)
-    missing = modelmirror("export", bundle, "acme/never", "--data", tmp_path / "online")
+    missing = modelmirror(
+        "export", tmp_path / "none.tar", "acme/never", "--data", tmp_path / "online"
+    )
     assert missing.code == 1
     assert "has never been here" in missing.err
+    assert not (tmp_path / "none.tar").exists()
+
+
+def test_what_is_made_and_what_is_listed_is_served_there_too(
+    origin: Origin, tmp_path: Path
+) -> None:
+    """An archive of TF Hub that the mirror makes anew, and a package of spaCy with its page for pip."""
+    handle = f"/-/host/{test_tfhub.TFHUB}{test_tfhub.HANDLE}?{test_tfhub.FORMAT}"
+    online, bundle = tmp_path / "online", tmp_path / "bundle.tar"
+    with Hosts() as hosts:
+        test_tfhub.publish(hosts, test_tfhub.archive())
+        test_spacy.publish(hosts)
+        hosts.put(test_spacy.RAW, test_spacy.TABLE, json.dumps({"spacy": TABLE}).encode())
+        places = hosts.setting(
+            *(test_tfhub.TFHUB, test_tfhub.KAGGLE, test_tfhub.STORAGE),
+            *(test_spacy.RAW, test_spacy.SITE, test_spacy.ASSETS),
+        )
+        settings = {"MODELMIRROR_UPSTREAM_HOSTS": places}
+        with Running(online, origin, settings=settings) as mirror:
+            made = mirror.ask(handle).body
+            assert mirror.ask(test_spacy.file_of()).body == test_spacy.WHEEL
+            mirror.settle()
+            # While the hosts are there: a target may need documents that nobody asked for yet.
+            targets = ("tfhub:google/yamnet/1", "spacy:en_core_web_sm==3.8.0")
+            done = modelmirror("export", bundle, *targets, "--data", online)
+            assert done.code == 0, done.err
+    receiver = tmp_path / "offline"
+    assert modelmirror("import", bundle, "--data", receiver, "--allow-unsigned").code == 0
+    with Running(receiver, origin, flags=LEAVE) as mirror:
+        assert mirror.ask(handle).body == made
+        assert mirror.ask(test_spacy.file_of()).body == test_spacy.WHEEL
+
+
+def test_what_is_being_exported_is_not_evicted(origin: Origin, tmp_path: Path) -> None:
+    """Room is made of other blobs, or not at all, until the bundle is written."""
+    origin.add_repo("models", "acme/old", {"model.safetensors": os.urandom(3_000_000)})
+    origin.add_repo("models", "acme/new", {"model.safetensors": os.urandom(3_000_000)})
+    data = tmp_path / "online"
+    with Running(data, origin, flags=("--quota", "4MB")) as mirror:
+        control = Layout(data).control
+        file = "/acme/old/resolve/main/model.safetensors"
+        assert mirror.ask(file).status == 200
+        mirror.settle()
+        before = set(data.glob("v1/blobs/sha256/*/*"))
+        job = order(control, "bundle-plan", {"everything": True})
+        assert job is not None
+        mirror.wait_for(lambda: (order(control, "bundle-look", job) or {})["over"])
+        assert mirror.ask("/acme/new/resolve/main/model.safetensors").status == 200
+        mirror.settle()
+        assert before <= set(data.glob("v1/blobs/sha256/*/*"))
+        order(control, "bundle-end", job)
+        assert mirror.ask("/acme/new/resolve/main/model.safetensors").status == 200
+        mirror.settle()
+        assert not before <= set(data.glob("v1/blobs/sha256/*/*"))
+
+
+def test_a_damaged_blob_is_not_exported_as_if_it_were_whole(tmp_path: Path, filled: Path) -> None:
+    """The export ends with its name, and leaves no file."""
+    (blob,) = (
+        path for path in filled.glob("v1/blobs/sha256/*/*") if path.stat().st_size == 3_000_000
+    )
+    blob.chmod(0o644)
+    flip(blob, 2_500_000)
+    out = tmp_path / "out"
+    out.mkdir()
+    settings = {**OFFLINE, "MODELMIRROR_SCRUB_PERIOD": "off"}
+    for more in ((), ("--split", "1MB")):
+        words = ("export", out / "x.tar", "--all", "--data", filled, *more)
+        done = modelmirror(*words, settings=settings)
+        assert (done.code, f"{blob.name} is damaged" in done.err) == (1, True), done.err
+        assert not list(out.iterdir())
