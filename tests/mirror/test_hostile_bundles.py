@@ -246,3 +246,44 @@ def test_an_import_killed_anywhere_is_finished_or_was_nothing(
             assert contents(snapshot) == FILES
         assert not list(incoming.iterdir())
     assert seen
+
+
+KILLED = """
+import os
+import mirror.bundle.bundlepublish as publishing
+import mirror.bundle.bundlestage as staging
+owner = {"remove": staging.Stage}.get(STEP, publishing)
+real = getattr(owner, STEP)
+def once(*words):
+    BEFORE and os._exit(9)
+    real(*words)
+    os._exit(9)
+setattr(owner, STEP, once)
+from mirror.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(
+    "step", ["_blobs", "_links", "_records", "_aliases", "_undecided", "remove"]
+)
+def test_what_was_whole_when_the_crash_came_is_there_after_the_next_start(
+    origin: Origin, tmp_path: Path, bundle: Path, step: str, *, before: bool
+) -> None:
+    """Killed at each step of the publishing: the start ends it before anybody is served."""
+    data = tmp_path / "offline"
+    program = KILLED.replace("STEP", repr(step)).replace("BEFORE", str(before))
+    words = ["import", str(bundle), "--data", str(data), "--allow-unsigned"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        capture_output=True,
+        check=False,
+        env=environment(OFFLINE),
+    )
+    assert done.returncode == 9, done.stderr
+    with Running(data, origin, flags=("--offline",)) as mirror:
+        for name, content in FILES.items():
+            assert mirror.ask(f"/acme/tiny/resolve/main/{name}").body == content
+        assert not list((data / "v1" / "incoming").iterdir())
+        assert "Traceback" not in mirror.log.read_text()
