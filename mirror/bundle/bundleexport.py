@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mirror import __version__
+from mirror.bundle.adopt import Watch
 from mirror.bundle.adoptparts import Parts
 from mirror.bundle.bundlemanifest import Manifest, Member
 from mirror.bundle.bundleselect import (
@@ -63,12 +64,14 @@ class Planned:
         return frozenset(Digest(SHA256, member.hex) for member in self.manifest.blobs)
 
 
-def plan(parts: Parts, wanted: ExportWanted, hold: Callable[[frozenset[Digest]], None]) -> Planned:
-    """Plan a bundle; *hold* is told which blobs must not be evicted from now on.
+def plan(
+    parts: Parts, wanted: ExportWanted, watch: Watch, hold: Callable[[frozenset[Digest]], None]
+) -> Planned:
+    """Plan a bundle; *hold* is told which blobs must not be evicted from now on, *watch* how far it is.
 
     Raises `BundleError` where something that was asked for is not here, or nothing is.
     """
-    selecting = Selecting(parts)
+    selecting = Selecting(parts, watch)
     asked = (wanted.repos, wanted.addresses)
     found = selecting.everything() if wanted.everything else selecting.some(*asked)
     if found.lacking:

@@ -76,7 +76,7 @@ class Bundles:
         wanted = _export(arguments)
 
         def work(job: _Job) -> Mapping[str, Any]:
-            job.planned = plan(self._parts, wanted, job.hold)
+            job.planned = plan(self._parts, wanted, job, job.hold)
             return {
                 "spool": str(job.planned.spool),
                 "size": job.planned.size,

@@ -53,10 +53,9 @@ def publish(
         for item in manifest.repos
         if item.repo not in refused and (seen := _seen(parts, item, now)) is not None
     ]
+    noted = parts.arrears.notes(FIRST_USE)
     said: list[Line] = [
-        line
-        for line in lines
-        if isinstance(line, Note) and line.subject not in parts.arrears.notes(FIRST_USE)
+        line for line in lines if isinstance(line, Note) and line.subject not in noted
     ]
     last = {"serial": manifest.serial, "bundle": stage.identity, "at": now}
     parts.arrears.append([*said, *facts, Note(SERIES, manifest.series, last)])

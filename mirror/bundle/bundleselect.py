@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
+from mirror.bundle.adopt import Watch
 from mirror.bundle.adoptaddresses import FIRST_USE
 from mirror.bundle.adoptparts import Parts
 from mirror.bundle.bundlemanifest import Audience, BundledCommit, BundledRepo
@@ -18,7 +19,7 @@ from mirror.digest import SHA256, SOURCE, Digest, source_of
 from mirror.errors import MirrorError
 from mirror.index.codec import decode_reply
 from mirror.index.lines import Line, Link, Note
-from mirror.index.records import SnapshotRecord, read_record, rendered
+from mirror.index.records import read_record, rendered
 from mirror.messages import Answer, BlobRef, Derived, RequestHead, Span
 from mirror.names import Alias, Entry, Reply, Repo, adopted
 from mirror.patterns import spell
@@ -77,10 +78,11 @@ class _Watched(View):
 
 
 class Selecting:
-    """Looks through the store and the index of *parts*; *advance* hears of each thing, and may raise."""
+    """Looks through the store and the index of *parts*; *watch* hears of each thing, and may raise."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, watch: Watch) -> None:
         self._parts = parts
+        self._watch = watch
         self._found = Selection()
         self._aliases = {
             line.asked: line for line in parts.arrears.lines() if isinstance(line, Alias)
@@ -89,8 +91,11 @@ class Selecting:
     def everything(self) -> Selection:
         """All that is here."""
         parts, found = self._parts, self._found
-        for path in sorted(parts.layout.records.glob("??/*.json")):
-            record = _read(path.read_bytes())
+        paths = sorted(parts.layout.records.glob("??/*.json"))
+        self._watch.begin("look", len(paths))
+        for path in paths:
+            self._watch.advance(1)
+            record = read_record(path.read_bytes())
             if isinstance(record, Reply):
                 self._keep_reply(record)
             elif record is not None:
@@ -112,10 +117,13 @@ class Selecting:
 
     def some(self, repos: Sequence[RepoWanted], addresses: Sequence[AddressWanted]) -> Selection:
         """What *repos* and *addresses* need."""
+        self._watch.begin("look", len(repos) + len(addresses))
         for wanted in repos:
             self._repo(wanted)
+            self._watch.advance(1)
         for address in addresses:
             self._address(address)
+            self._watch.advance(1)
         self._documents()
         return self._found
 
@@ -266,10 +274,6 @@ def records_of(parts: Parts, found: Selection) -> Iterator[tuple[Repo | None, by
     """The records of *found*, one at a time."""
     for repo, commit in found.commits:
         yield repo, rendered(parts.catalog, repo, commit)
-
-
-def _read(data: bytes) -> SnapshotRecord | Reply | None:
-    return read_record(data)
 
 
 def _named(answer: Answer) -> Iterator[tuple[Digest, ...]]:

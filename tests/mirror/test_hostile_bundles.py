@@ -1,6 +1,7 @@
 """Bundles that are damaged, made up, or interrupted: refused whole, with the store as it was."""
 
 import io
+import json
 import os
 import random
 import shutil
@@ -10,11 +11,14 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mirror.bundle import bundletar
+from mirror.bundle.bundlemanifest import Manifest, Member
 from mirror.store.layout import Layout
 from mirror.upkeep.reach import order
 from tests.mirror.adopting import client, contents, environment
@@ -287,3 +291,105 @@ def test_what_was_whole_when_the_crash_came_is_there_after_the_next_start(
             assert mirror.ask(f"/acme/tiny/resolve/main/{name}").body == content
         assert not list((data / "v1" / "incoming").iterdir())
         assert "Traceback" not in mirror.log.read_text()
+
+
+def test_a_bundle_that_does_not_fit_is_refused_before_it_is_taken(
+    origin: Origin, tmp_path: Path, bundle: Path
+) -> None:
+    """With how much is missing; and what was taken counts as used, once."""
+    data = tmp_path / "offline"
+    with Running(data, origin, flags=("--offline", "--quota", "1MB")):
+        receiver = Receiver(data)
+        assert "There is no room" in receiver.refuses(bundle.read_bytes(), bundle)
+        assert not list((data / "v1" / "incoming").glob("*/" + "?" * 64))
+    with Running(data, origin, flags=("--offline", "--quota", "2MB")) as mirror:
+        assert Receiver(data).take(bundle)["report"]
+        size = sum(path.stat().st_size for path in data.glob("v1/blobs/sha256/*/*"))
+        free = mirror.ask("/-/status").json()["store"]["free"]
+        assert abs(2_000_000 - size - free) < 20_000
+        assert Receiver(data).take(bundle)["report"]["taken"]["files"] == 0
+
+
+def _rebuilt(data: bytes, change: Callable[[dict[str, bytes], Manifest], Manifest]) -> bytes:
+    """The bundle with its small members and its manifest changed, and every digest in it right."""
+    members = dict(_members(data))
+    manifest = change(members, Manifest.decode(members["manifest.json"]))
+    out = bytearray()
+    listed = [("manifest.json", manifest.encode())]
+    listed += [(name, members[name]) for name, _ in manifest.members()]
+    for name, content in listed:
+        out += bundletar.header(name, len(content)) + content
+        out += bytes(bundletar.padding(len(content)))
+    return bytes(out) + bundletar.END
+
+
+def _with_line(line: bytes) -> Callable[[dict[str, bytes], Manifest], Manifest]:
+    def change(members: dict[str, bytes], manifest: Manifest) -> Manifest:
+        members["journal.jsonl"] += line + b"\n"
+        return replace(manifest, journal=Member.of(members["journal.jsonl"]))
+
+    return change
+
+
+def _with_record(old: bytes, new: bytes) -> Callable[[dict[str, bytes], Manifest], Manifest]:
+    def change(members: dict[str, bytes], manifest: Manifest) -> Manifest:
+        records = []
+        for member in manifest.records:
+            data = members[member.record].replace(old, new)
+            records.append(Member.of(data))
+            members[records[-1].record] = data
+        assert tuple(records) != manifest.records
+        return replace(manifest, records=tuple(records))
+
+    return change
+
+
+def _without_repos(_members: dict[str, bytes], manifest: Manifest) -> Manifest:
+    return replace(manifest, repos=())
+
+
+SHA = b"sha256:" + b"a" * 64
+LIES = {
+    "a grant": _with_line(
+        b'{"note": {"kind": "grant", "subject": "*", "value": {"readers": ["everyone"]}}}'
+    ),
+    "a pin": _with_line(b'{"note": {"kind": "pin", "subject": "x", "value": {}}}'),
+    "a serial": _with_line(b'{"note": {"kind": "bundle", "subject": "x", "value": {"serial": 9}}}'),
+    "an audience": _with_line(
+        b'{"visibility": {"hub": "huggingface", "repo": "models/a/b", "private": false,'
+        b' "gated": false, "seen_at": 1}}'
+    ),
+    "a sha256 of another name": _with_line(b'{"link": ["' + SHA + b'", "' + SHA + b'"]}'),
+    "no line": _with_line(b"{"),
+    "a hub that is not known": _with_record(b'"hub":"huggingface"', b'"hub":"elsewhere"'),
+    "another repo": _with_record(b"models/acme/tiny", b"models/acme/evil"),
+    "no record": _with_record(b'"form":1', b'"form":7'),
+    "repos that are not told of": _without_repos,
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_bundle_brings_nothing_that_is_the_operators_own_word(
+    tmp_path: Path, bundle: Path, receiver: Receiver, lie: str
+) -> None:
+    """Grants, pins, serials and audiences in the journal; records of what the manifest does not name."""
+    data = bundle.read_bytes()
+    assert _rebuilt(data, lambda _, manifest: manifest) == data
+    said = receiver.refuses(_rebuilt(data, LIES[lie]), tmp_path / "lie.tar")
+    assert "no bundle may bring" in said or "records/" in said
+
+
+def test_a_git_name_is_held_against_the_bytes(
+    tmp_path: Path, bundle: Path, receiver: Receiver
+) -> None:
+    """A link from a git sha1 to other content would be served for every file of that name."""
+
+    def change(members: dict[str, bytes], manifest: Manifest) -> Manifest:
+        journal = members["journal.jsonl"]
+        links = [json.loads(line) for line in journal.splitlines() if b'"link"' in line]
+        name = next(link["link"][0] for link in links if link["link"][0].startswith("git-sha1:"))
+        members["journal.jsonl"] = journal.replace(name.encode(), b"git-sha1:" + b"0" * 40)
+        return replace(manifest, journal=Member.of(members["journal.jsonl"]))
+
+    said = receiver.refuses(_rebuilt(bundle.read_bytes(), change), tmp_path / "lie.tar")
+    assert "as its journal says" in said
