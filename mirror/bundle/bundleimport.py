@@ -4,7 +4,7 @@ Signature before content, manifest before members, and every member what the man
 there nothing outside its stage has changed; what was verified stays there for the next try.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -197,7 +197,7 @@ class Import:
                 if Member.of(data) != member:
                     raise BundleError(f"The bytes of {name} are others.")
                 if name == JOURNAL:
-                    lines = read_lines(data)
+                    lines = read_lines(data, {item.repo for item in manifest.repos})
                 else:
                     self._sound(name, data, commits)
                 file.write(data)
@@ -303,15 +303,15 @@ class _Again:
         self._source.end()
 
 
-def read_lines(data: bytes) -> Sequence[Line]:
-    """The lines of a bundle's journal. Raises `BundleError` for any that a bundle may not bring."""
+def read_lines(data: bytes, repos: Collection[Repo]) -> Sequence[Line]:
+    """The lines of a journal. Raises `BundleError` for any that a bundle of *repos* may not bring."""
     lines: list[Line] = []
     for text in data.splitlines():
         line = decode(text)
         match line:
             case Link() if line.sha256.algorithm == SHA256 and line.name.algorithm != SHA256:
                 lines.append(line)
-            case Alias():
+            case Alias() if line.repo in repos:
                 lines.append(line)
             case Note() if line.kind == FIRST_USE and line.value is not None:
                 lines.append(line)

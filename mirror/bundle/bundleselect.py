@@ -109,7 +109,7 @@ class Selecting:
             match line:
                 case Link() if line.sha256.hex in found.blobs:
                     found.lines[line.name] = line
-                case Alias():
+                case Alias() if line.repo in found.repos:
                     found.lines[line.asked] = line
                 case Note() if line.kind == FIRST_USE:
                     found.lines[line.subject] = line

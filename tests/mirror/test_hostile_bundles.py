@@ -360,6 +360,10 @@ LIES = {
         b' "gated": false, "seen_at": 1}}'
     ),
     "a sha256 of another name": _with_line(b'{"link": ["' + SHA + b'", "' + SHA + b'"]}'),
+    "a name of another repo": _with_line(
+        b'{"alias": {"hub": "huggingface", "name": "models/acme/tiny", "to_hub": "huggingface",'
+        b' "repo": "models/acme/evil", "id": "1", "seen_at": 9}}'
+    ),
     "no line": _with_line(b"{"),
     "a hub that is not known": _with_record(b'"hub":"huggingface"', b'"hub":"elsewhere"'),
     "another repo": _with_record(b"models/acme/tiny", b"models/acme/evil"),
