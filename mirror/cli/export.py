@@ -106,6 +106,8 @@ def command(  # noqa: PLR0913 -- each flag once
     What is there and whole is not fetched again.
     """
     if form == "bundle":
+        if endpoint is not None:
+            raise click.UsageError("A bundle is written where the data folder is: give --data.")
         write_bundle(
             BundleWanted(
                 file=where,

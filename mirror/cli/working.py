@@ -20,6 +20,7 @@ Give: TypeAlias = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
 LOOK_EVERY: Final = 0.1
 SAY_EVERY: Final = 10.0
+DRAW_EVERY: Final = 0.1
 _WORDS: Final = {
     "look": "Looking",
     "take": "Taking",
@@ -91,6 +92,7 @@ class Progress:
         self._bar: Any = None
         self._step = ""
         self._shown = 0
+        self._drawn = 0.0
         self._said = self._began = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -137,8 +139,11 @@ class Progress:
                 file=sys.stderr,
                 item_show_func=lambda _: self._far(step, self._shown, total),
             )
-        self._bar.update(done - self._shown)
-        self._shown = done
+        now = time.monotonic()
+        if done < total and now - self._drawn < DRAW_EVERY:
+            return
+        before, self._shown, self._drawn = self._shown, done, now
+        self._bar.update(done - before)
 
     def _far(self, step: str, done: int, total: int) -> str:
         if step not in _BYTES:
