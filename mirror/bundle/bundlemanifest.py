@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 from mirror.bundle.bundletar import BundleError, room
 from mirror.index.codec import moment, typed
 from mirror.names import Repo, Visibility
+from mirror.patterns import spell
 
 FORMAT: Final = "modelmirror-bundle"
 VERSION: Final = 1
@@ -192,7 +193,7 @@ class Manifest:
             "signer": signer,
             "blobs": {"files": len(self.blobs), "bytes": size},
             "repos": [
-                {"repo": str(item.repo), "audience": item.audience.value} for item in self.repos
+                {"repo": spell(item.repo), "audience": item.audience.value} for item in self.repos
             ],
             "addresses": len(self.addresses),
         }
