@@ -3,7 +3,7 @@
 While nothing is held, which is nearly always, each look-up is that of the file and one question more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -250,6 +250,10 @@ class Overlay:
         if held is not None or sha256 in self._held.hidden:
             return held
         return self._file.blob(sha256)
+
+    def contents(self) -> Iterator[tuple[Repo, StoredBlob]]:
+        """Each distinct content of a repo that is stored, once for each of its names, by digest."""
+        return self._file.contents()
 
     def totals(self) -> Totals:
         """What is stored, in all."""
