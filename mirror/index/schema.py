@@ -58,7 +58,8 @@ CREATE TABLE refs (
 
 -- state is NULL while only entries of the commit were seen, never its head.
 -- info is last: SQLite reads the overflow pages of a large one only when it is asked for.
--- A number is never given twice: descriptions that readers keep are known by it.
+-- A number is never given twice: descriptions that readers keep are known by it. repo is below zero for
+-- one that is being forgotten (mirror.index.forgetting).
 CREATE TABLE snapshots (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     repo INTEGER NOT NULL,
@@ -178,10 +179,6 @@ _KNOW_XET: Final = """
 _TRIGGERS: Final = f"""
 CREATE TRIGGER commit_known AFTER INSERT ON snapshots BEGIN
     UPDATE repos SET commits = commits + 1 WHERE id = NEW.repo;
-END;
-
-CREATE TRIGGER commit_forgotten AFTER DELETE ON snapshots BEGIN
-    UPDATE repos SET commits = commits - 1 WHERE id = OLD.repo;
 END;
 
 CREATE TRIGGER entry_known AFTER INSERT ON entries WHEN NEW.digest IS NOT NULL BEGIN
