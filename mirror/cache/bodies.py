@@ -13,10 +13,12 @@ from mirror.cache.facts import View
 from mirror.cache.fillplan import Wish
 from mirror.cache.fills import Fills
 from mirror.cache.fillwishes import wanted
+from mirror.cache.lacking import how_many
 from mirror.cache.making import Making
 from mirror.cache.outage import Outages
 from mirror.cache.through import can_pass, pass_through
 from mirror.cache.unwell import Unwell
+from mirror.digest import SOURCE, repr_digest
 from mirror.errors import (
     MirrorError,
     OfflineError,
@@ -75,17 +77,17 @@ class Bodies:
         instead of bytes, `OfflineError` when it cannot be asked, and `NoLongerOpenError` when the
         question must be judged anew.
         """
-        answer = await self._made(hub, question, answer, voice, view)
+        answer = self._told(await self._made(hub, question, answer, voice, view))
         blobs = wanted(answer, head)
         cold = [blob for blob in blobs if not self._fills.holds(blob)]
         if not cold:
             return replace(answer, found="hit") if blobs else answer
         if self._offline or (head.method == "HEAD" and view.offline):
-            raise self._lacking(question)
+            raise self._lacking(question, view)
         if not all(self._fills.coming(blob) for blob in cold):
             why = await self._outages.refusing(hub.name)
             if why is not None:
-                raise self._lacking(question) from why
+                raise self._lacking(question, view) from why
         if head.method == "HEAD":
             return replace(answer, found="miss")
         try:
@@ -99,7 +101,7 @@ class Bodies:
                 return await pass_through(self._upstream, hub.name, answer, whole, head, voice)
         except (UpstreamUnreachableError, TruncatedBodyError) as error:
             self._outages.failed(hub.name, error)
-            raise self._lacking(question) from error
+            raise self._lacking(question, view) from error
         except UpstreamRefusedError as error:
             repo = None if question.repo is None else view.canonical(question.repo)
             if repo is not None and await self._asking.refused(repo, error, voice):
@@ -125,17 +127,28 @@ class Bodies:
             return answer
         lacks = self._making.lacks(body)
         if lacks and (self._offline or view.offline or self._outages.down(hub.name)):
-            raise self._lacking(question)
+            raise self._lacking(question, view)
         try:
             blob = await self._making.make(body, voice)
         except (UpstreamUnreachableError, TruncatedBodyError) as error:
             self._outages.failed(hub.name, error)
-            raise self._lacking(question) from error
+            raise self._lacking(question, view) from error
         if lacks:
             self._outages.answered(hub.name)
         spans = (Span(blob, 0, blob.size),) if blob.size else ()
         found = "miss" if lacks else answer.found
-        return replace(answer, body=spans, etag=blob.digest.hex, found=found, derived=None)
+        headers = (*answer.headers, repr_digest(blob.digest))
+        etag = blob.digest.hex
+        return replace(answer, headers=headers, body=spans, etag=etag, found=found, derived=None)
+
+    def _told(self, answer: Answer) -> Answer:
+        """*answer* with the digest of a file that nobody publishes one of, once it has been here."""
+        match answer.body:
+            case (Span(blob=blob),) if blob.digest.algorithm == SOURCE:
+                name = self._fills.name_of(blob.digest)
+                if name is not None:
+                    return replace(answer, headers=(*answer.headers, repr_digest(name)))
+        return answer
 
     async def tunnel(self, hub: Hub, question: Tunnel, voice: Voice) -> Relay:
         """Open what can only be passed on, as it comes."""
@@ -160,16 +173,19 @@ class Bodies:
         headers = tuple((name, stream.headers[name]) for name in kept if name in stream.headers)
         return Relay(stream.status, headers, stream.size, _chunks(stack, stream))
 
-    def _lacking(self, question: Question) -> OfflineError:
+    def _lacking(self, question: Question, view: View) -> OfflineError:
         state = "is offline" if self._offline else "cannot reach upstream"
+        known = how_many(question, view, self._fills.made)
         return OfflineError(
-            f"modelmirror {state} and does not have {asked_for(question)}.",
+            f"modelmirror {state} and does not have {asked_for(question)}.{known}",
             hint="Fetch it once while upstream can be reached.",
         )
 
 
 def asked_for(question: Question) -> str:
     """Name what a question is about, for people."""
+    if question.title:
+        return question.title
     where = f" of {question.repo.name}" if question.repo is not None else ""
     if isinstance(question, Artifact):
         return f"{question.path}{where}"
