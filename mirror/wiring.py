@@ -20,6 +20,7 @@ Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 
 import asyncio
 import logging
+import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -95,12 +96,13 @@ _LOG: Final = logging.getLogger("modelmirror")
 class Mirror:
     """A whole mirror: enter it and it serves, leave it and everything is put away.
 
-    *settings* are all there is to know. Entering raises `MirrorError` when the data folder or a setting
-    cannot be used, and `OSError` when the address cannot be listened on.
+    *settings* are all there is to know, and *listener* a socket that listens already, instead of their
+    address. Entering raises `MirrorError` when the data folder or a setting cannot be used, and `OSError`
+    when the address cannot be listened on.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, listener: socket.socket | None = None) -> None:
+        self._settings, self._listener = settings, listener
         self._stack = AsyncExitStack()
         self._door: Door | None = None
         self.url = ""
@@ -283,6 +285,7 @@ class Mirror:
             keeper,
             host=settings.host,
             port=settings.port,
+            listener=self._listener,
             tls=tls,
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,

@@ -17,6 +17,7 @@ _VERBS: Final = {
     "serve": "Run the mirror.",
     "verify": "Check what is stored, and mend it.",
     "grant": "Say who may read a repo, whatever the hub says.",
+    "healthcheck": "Ask the mirror here whether it is ready, for probes.",
     "user": "Write an entry for the file of local users.",
     "config": "Show every setting and where its value came from.",
 }
