@@ -69,6 +69,9 @@ def command(file: Path | None, **flags: Any) -> None:
     settings = read(flags, file).settings
     set_up(settings.log_level, settings.log_format)
     manager = Manager.read(os.environ, os.getpid())
+    if "modelmirror_hook" in sys.modules:
+        # The environment leads programs to a mirror. This is one, and asks the hubs.
+        sys.modules["modelmirror_hook"].stop()
     try:
         _run(settings, manager)
     except OSError as error:

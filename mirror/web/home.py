@@ -58,7 +58,8 @@ vLLM, the <code>hf</code> command.</p>
 {clients}
 </section>
 </main>
-<footer>{upstreams}<nav><a href="/-/status">status</a> <a href="/-/metrics">metrics</a></nav></footer>
+<footer>{upstreams}<nav><a href="/-/status">status</a> <a href="/-/metrics">metrics</a>
+<a href="/-/hook/">hook</a></nav></footer>
 </body>
 </html>
 """

@@ -1,4 +1,4 @@
-"""Our own pages: liveness, readiness, status, metrics, and the home page with what it needs.
+"""Our own pages: liveness, readiness, status, metrics, the hook, and the home page with what it needs.
 
 Read only and aggregate: what the keeper reports names public repos alone. Everything of ours stands
 under ``/-/``, where no repo can be, with two aliases that monitoring systems expect.
@@ -12,6 +12,7 @@ from mirror.cache.keeper import Keeper
 from mirror.errors import MethodRefusedError
 from mirror.messages import Answer, RequestHead
 from mirror.web.home import render
+from mirror.web.hook import HookPages
 from mirror.web.refusals import refusal
 
 # The page loads its own style and script and nothing else; it can be framed and posted nowhere.
@@ -33,7 +34,7 @@ class Operations:
     """Answers the door's own paths.
 
     *metrics* renders the metrics, `None` when they are closed; *static* are the home page's files by
-    name.
+    name; *hook* are the pages of the client start-up hook.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class Operations:
         *,
         metrics: Callable[[], bytes] | None,
         static: Mapping[str, bytes],
+        hook: HookPages,
     ) -> None:
         self._keeper = keeper
         self._metrics = metrics
+        self._hook = hook
         self._static = {f"/-/static/{name}": (name, data) for name, data in static.items()}
         self.stopping = False
 
@@ -67,6 +70,8 @@ class Operations:
             page = self._exposition
         elif path in self._static:
             page = self._file
+        elif self._hook.owns(path):
+            page = self._hook.answer
         else:
             return None
         if head.method not in {"GET", "HEAD"}:
