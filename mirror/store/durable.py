@@ -203,6 +203,21 @@ def link(source: Path, final: Path, *, folders: FolderSyncs | None = None) -> No
     _synced(final.parent, folders)
 
 
+def point(temporary: Path, final: Path, to: str, *, folders: FolderSyncs | None = None) -> None:
+    """Put a symbolic link to *to* in place, over a file or a link that is there.
+
+    With *folders* the folder's sync is left to a batch. Raises `OSError`, also where the file system has no
+    such links.
+    """
+    temporary.symlink_to(to)
+    try:
+        os.rename(temporary, final)
+    except OSError:
+        remove(temporary)
+        raise
+    _synced(final.parent, folders)
+
+
 def move(source: Path, final: Path) -> None:
     """Rename without syncing: for what leaves the store, where a crash may bring it back.
 
