@@ -1,6 +1,7 @@
 """What the tests of shipped things share: the one file, made once."""
 
 import platform
+import socket
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -71,3 +72,11 @@ def origin() -> Iterator[Origin]:
     """A scripted origin."""
     with Origin() as running:
         yield running
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        number: int = free.getsockname()[1]
+    return number

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import stat
 import subprocess
 import time
@@ -59,14 +58,6 @@ def volume(shipping: Builder) -> Path:
     folder.mkdir(mode=0o750)
     os.chown(folder, NOBODY, NOBODY)
     return folder
-
-
-@pytest.fixture
-def port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number: int = free.getsockname()[1]
-    return number
 
 
 def test_the_image_says_what_it_promises(image: Image) -> None:
