@@ -33,6 +33,7 @@ COPY models.py ./
 RUN --mount=type=bind,from=hook,source=/hook,target=/hook \
     --mount=type=secret,id=hf_token \
     HF_TOKEN_PATH=/run/secrets/hf_token XDG_CACHE_HOME=/models TFHUB_CACHE_DIR=/models/tfhub \
+    PIX2TEXT_HOME=/models/pix2text \
     PYTHONPATH=/hook MODELMIRROR_URL="${HF_ENDPOINT}" MODELMIRROR_STRICT=1 python3 models.py
 
 FROM ${BASE}
@@ -42,6 +43,7 @@ COPY --from=models /models /models
 ENV PATH=/opt/app/bin:/usr/local/bin:/usr/bin:/bin \
     XDG_CACHE_HOME=/models \
     TFHUB_CACHE_DIR=/models/tfhub \
+    PIX2TEXT_HOME=/models/pix2text \
     HF_HUB_OFFLINE=1
 USER 10001:10001
 CMD ["python3"]

@@ -152,7 +152,7 @@ def _documents() -> dict[str, bytes]:
             found[path.as_posix()] = (ROOT / path).read_bytes()
     for name in ("install.sh", "INSTALL.md"):
         found[name] = found.pop(f"config/dist/{name}")
-    for name in _HOOK if (ROOT / "mirror" / "hook").is_dir() else ():
+    for name in _HOOK:
         found[f"hook/{name}"] = (ROOT / "mirror" / "hook" / name).read_bytes()
     return found
 

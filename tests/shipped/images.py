@@ -70,10 +70,12 @@ class Builder:
     _mounted: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Write where images are kept."""
+        """Write where images are kept, and how: as layers where the kernel has them, else as copies."""
+        driver = "overlay" if "\toverlay\n" in Path("/proc/filesystems").read_text() else "vfs"
         self._conf = self.folder / "storage.conf"
         self._conf.write_text(
-            f'[storage]\ndriver = "vfs"\nrunroot = "{self.folder}/run"\ngraphroot = "{self.folder}/graph"\n'
+            f'[storage]\ndriver = "{driver}"\n'
+            f'runroot = "{self.folder}/run"\ngraphroot = "{self.folder}/graph"\n'
         )
 
     def run(self, *arguments: str | Path) -> str:
