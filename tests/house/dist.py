@@ -29,8 +29,10 @@ from tests.house.checkout import ROOT
 PYTHONS: Final = ("3.11", "3.12", "3.13")
 # Releases of the C library that wheels may be made for: 2.28 is Debian 10, RHEL 8 and Ubuntu 20.04.
 _GLIBC: Final = range(28, 16, -1)
-_FOLDERS: Final = ("config", "docker", "docs")
+_FOLDERS: Final = ("config", "docker", "docs", "mirror")
 _PAGES: Final = ("CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md")
+# What docker/Dockerfile builds from, beside `mirror` and pages: the image can be made of the file too.
+_SOURCE: Final = (".dockerignore", "pyproject.toml", "requirements.lock")
 _HOOK: Final = ("modelmirror_hook.py", "sitecustomize.py")
 _CACHE: Final = ROOT / ".cache" / "dist"
 
@@ -145,10 +147,10 @@ def _package(epoch: int) -> tuple[str, bytes]:
 
 
 def _documents() -> dict[str, bytes]:
-    """What is not a package: pages, settings, units, container files, the hook, the install script."""
+    """What is no wheel: pages, settings, units, container files, the source, the hook, the install script."""
     found = {}
     for path in checkout.files():
-        if path.parts[0] in _FOLDERS or str(path) in _PAGES:
+        if path.parts[0] in _FOLDERS or str(path) in {*_PAGES, *_SOURCE}:
             found[path.as_posix()] = (ROOT / path).read_bytes()
     for name in ("install.sh", "INSTALL.md"):
         found[name] = found.pop(f"config/dist/{name}")

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.house import dist
-from tests.house.checkout import ROOT
 from tests.origin import Origin
 from tests.shipped import images
 from tests.shipped.images import BASE, Builder, Image
@@ -55,11 +54,11 @@ def shipping() -> Iterator[Builder]:
 
 @pytest.fixture(scope="session")
 def image(shipping: Builder, unpacked: Path) -> Image:
-    """The mirror's image, from the packages of the one file: no network is needed for it."""
+    """The mirror's image, from the source and the packages of the one file: no index is asked for it."""
     return shipping.build(
         "modelmirror",
-        ROOT / "docker" / "Dockerfile",
-        ROOT,
+        unpacked / "docker" / "Dockerfile",
+        unpacked,
         "--build-arg", f"BASE={BASE}",
         "--build-arg", "REVISION=0123abc",
         "--build-arg", "PIP_NO_INDEX=1",
