@@ -20,14 +20,17 @@ Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 
 import asyncio
 import logging
-import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from socket import socket
 from types import TracebackType
 from typing import Final, Self
 
 from mirror import __version__
+from mirror.bundle.adoptasking import Upstream
+from mirror.bundle.adoptjobs import Jobs
+from mirror.bundle.adoptparts import Parts
 from mirror.cache.asking import Asking
 from mirror.cache.bodies import Bodies
 from mirror.cache.facts import Lifetimes
@@ -43,11 +46,10 @@ from mirror.cache.pullthrough import PullThrough
 from mirror.cache.rules import Rules
 from mirror.cache.unwell import Unwell
 from mirror.cache.users import Users
-from mirror.clock import LOOK_EVERY, Clock, SystemClock
+from mirror.clock import Clock, SystemClock
 from mirror.config import Settings
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
-from mirror.index.arrears import Arrears
 from mirror.index.grants import Grants
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
@@ -56,15 +58,12 @@ from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
 from mirror.store.partials import Partials
 from mirror.telemetry import Telemetry
+from mirror.upkeep.duties import housekeeping
 from mirror.upkeep.evict import Evictor
-from mirror.upkeep.house import House, every
 from mirror.upkeep.known import Known
 from mirror.upkeep.orders import Orders
 from mirror.upkeep.pins import pinned
 from mirror.upkeep.running import boot_id
-from mirror.upkeep.scrub import Scrub
-from mirror.upkeep.sweep import Sweep
-from mirror.upkeep.watch import Watch
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
 from mirror.upstream.clients import open_clients
@@ -80,12 +79,6 @@ from mirror.web.tls import ServingTls
 # Threads for reads that may block, for publishing and for records: beyond this the disk is the limit.
 DISK_THREADS: Final = 8
 
-# How soon a lowered quota is noticed, in seconds; a look costs two numbers compared.
-ROOM_EVERY: Final = 10.0
-
-# How soon what the disk refused is tried again, in seconds; a look costs nothing while nothing is owed.
-BOOKS_EVERY: Final = 2.0
-
 # Seconds for a connection to upstream: one lost SYN is repeated after one, and clients that wait for the
 # answer give up after 10. What cannot be connected to is told within 4 s.
 CONNECT: Final = 3.0
@@ -96,13 +89,15 @@ _LOG: Final = logging.getLogger("modelmirror")
 class Mirror:
     """A whole mirror: enter it and it serves, leave it and everything is put away.
 
-    *settings* are all there is to know, and *listener* a socket that listens already, instead of their
-    address. Entering raises `MirrorError` when the data folder or a setting cannot be used, and `OSError`
-    when the address cannot be listened on.
+    *settings* are all there is to know; with *at*, a socket that listens, but the address. Entering
+    raises `MirrorError` for a data folder or a setting, `OSError` for an address, that cannot be used.
+    Without *doors* it serves nobody: its `orders` are for a command that has the data folder to itself.
     """
 
-    def __init__(self, settings: Settings, listener: socket.socket | None = None) -> None:
-        self._settings, self._listener = settings, listener
+    orders: Orders
+
+    def __init__(self, settings: Settings, at: socket | None = None, *, doors: bool = True) -> None:
+        self._settings, self._at, self._doors = settings, at, doors
         self._stack = AsyncExitStack()
         self._door: Door | None = None
         self.url = ""
@@ -235,12 +230,13 @@ class Mirror:
             fills=fills, upstream=client, disk=disk, unwell=unwell, offline=settings.offline
         )
         stack.push_async_callback(mending.close)
+        hubs = registry.hubs(
+            secret=secret,
+            tree_limit=settings.huggingface_tree_limit,
+            ref_lifetime=settings.huggingface_ref_lifetime,
+        )
         pull = PullThrough(
-            hubs=registry.hubs(
-                secret=secret,
-                tree_limit=settings.huggingface_tree_limit,
-                ref_lifetime=settings.huggingface_ref_lifetime,
-            ),
+            hubs=hubs,
             asking=asking,
             bodies=bodies,
             catalog=index.catalog,
@@ -276,16 +272,54 @@ class Mirror:
         )
         stack.callback(keeper.write_touches)
         stack.enter_context(
-            _house(settings, layout, ledger, store, partials, index.arrears, clock, observe)
+            housekeeping(
+                layout,
+                ledger,
+                store,
+                partials,
+                index.arrears,
+                clock,
+                observe,
+                ages=(settings.sweep_partials, settings.sweep_quarantine),
+                scrub_period=settings.scrub_period,
+            )
         )
 
-        # The operator's door, and everybody's, opened last and closed first.
-        await listen(stack, layout.control, Orders(grants, lambda: self.url))
+        # What the operator may order, and the doors for it and for everybody, opened last and closed first.
+        adoptions = Jobs(
+            Parts(
+                layout=layout,
+                ledger=ledger,
+                store=store,
+                partials=partials,
+                catalog=index.catalog,
+                memo=index.memo,
+                arrears=index.arrears,
+                grants=grants,
+                hubs=hubs,
+                clock=clock,
+                observe=observe,
+                ask=Upstream(
+                    asking=asking,
+                    catalog=index.catalog,
+                    memo=index.memo,
+                    clock=clock,
+                    loop=asyncio.get_running_loop(),
+                    offline=settings.offline,
+                    down=outages.down,
+                ),
+            )
+        )
+        stack.push_async_callback(asyncio.to_thread, adoptions.close)
+        self.orders = Orders(grants, lambda: self.url, adoptions.orders)
+        if not self._doors:
+            return
+        await listen(stack, layout.control, self.orders)
         self._door = Door(
             keeper,
             host=settings.host,
             port=settings.port,
-            listener=self._listener,
+            listener=self._at,
             tls=tls,
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
@@ -356,40 +390,6 @@ def _telemetry() -> Telemetry:
     sentence = "Asyncio tasks that have not ended; one that is never over is a leak."
     telemetry.gauge("tasks", sentence, lambda: len(asyncio.all_tasks(loop)))
     return telemetry
-
-
-def _house(  # noqa: PLR0913, PLR0917 -- each job's parts once
-    settings: Settings,
-    layout: Layout,
-    ledger: Ledger,
-    store: DiskStore,
-    partials: Partials,
-    arrears: Arrears,
-    clock: Clock,
-    observe: Observer,
-) -> House:
-    """The thread that keeps room and books, sweeps, and reads what is stored again."""
-    sweep = Sweep(
-        store,
-        partials,
-        layout,
-        clock,
-        partials_age=settings.sweep_partials,
-        quarantine_age=settings.sweep_quarantine,
-        say=_LOG.info,
-    )
-
-    jobs = [
-        every(ROOM_EVERY, ledger.converge),
-        every(LOOK_EVERY, clock.wall),  # often, to tell a clock that was set from one that jumps
-        every(BOOKS_EVERY, arrears.settle),
-        Watch(store, clock).step,
-        sweep.step,
-    ]
-    if settings.scrub_period is None:
-        return House(jobs, clock, observe)
-    scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
-    return House([*jobs, scrub.step], clock, observe, ending=scrub.save)
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

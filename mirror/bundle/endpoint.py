@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from mirror import __version__
 from mirror.errors import MirrorError, QuestionError
+from mirror.redaction import one_line
 
 # Seconds until an answer begins: a mirror takes archives whole before the first byte, and a try that was
 # given up finds the work done.
@@ -299,7 +300,8 @@ class Endpoint:
         }
         hint = hints.get(head.status, "")
         if head.status in range(300, 400) and "location" in head.headers:
-            hint = f"It leads to {head.headers['location']}: name that mirror with --endpoint."
+            there = one_line(head.headers["location"])
+            hint = f"It leads to {there}: name that mirror with --endpoint."
         return AnswerRefusedError(self._said(target, head, response), status=head.status, hint=hint)
 
     def _said(self, target: str, head: Head, response: http.client.HTTPResponse) -> str:
@@ -309,7 +311,7 @@ class Endpoint:
             with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
                 body = json.loads(response.read(1 << 16))
                 said = str(body.get("error", "")) if isinstance(body, dict) else ""
-        said = " ".join(said.split())[:1000] or "it gave no reason"
+        said = one_line(" ".join(said.split()))[:1000] or "it gave no reason"
         return f"{self.url} answered {head.status} to {target}: {said}"
 
 

@@ -106,7 +106,9 @@ class Manifest:
             "version": VERSION,
             "targets": [_written(self.targets[name]) for name in sorted(self.targets)],
             "files": {
-                path: {name: value for name, value in asdict(kept).items() if value != ""}
+                path: {
+                    name: value for name, value in asdict(kept).items() if value or name != "etag"
+                }
                 for path, kept in self.files.items()
             },
             "links": self.links,
@@ -120,6 +122,25 @@ class Manifest:
         durable.write(temporary, self.folder / NAME, text.encode())
         (self.folder / NAME).chmod(0o644)  # whatever the umask is
         self._written = text
+
+    def promise(self, needed: Needed, sizes: Mapping[str, int], links: Mapping[str, str]) -> None:
+        """Say what a target will need, before it is there: whoever checks the folder then misses it.
+
+        *sizes* are bytes by path, 0 where they are not known yet; *links* are where its links will point.
+        """
+        self.targets[needed.target] = needed
+        self.links.update(links)
+        for path, size in sizes.items():
+            self.files.setdefault(path, Kept(size, "", 0))
+
+    def withdraw(self, target: str) -> None:
+        """Forget a target that turned out not to exist, and what was promised for it alone."""
+        gone = self.targets.pop(target, None)
+        needed = {path for other in self.targets.values() for path in (*other.files, *other.links)}
+        for path in () if gone is None else {*gone.files, *gone.links} - needed:
+            self.links.pop(path, None)
+            if not self.files.get(path, Kept(0, "?", 0)).sha256:
+                del self.files[path]
 
     def prune(self) -> None:
         """Forget files and links that no target needs any more; they stay where they are."""

@@ -15,6 +15,7 @@ from mirror.digest import GIT_SHA1, SHA256, Digest
 from mirror.errors import MirrorError, QuestionError
 from mirror.hubs.torch import name_checks
 from mirror.hubs.whisper import MODELS, OTHER_NAMES
+from mirror.redaction import one_line
 from mirror.targets import Kind, Target
 
 _KINDS: Final = {Kind.MODEL: "models", Kind.DATASET: "datasets", Kind.SPACE: "spaces"}
@@ -66,7 +67,14 @@ class Planner:
             Kind.SPACY: self._wheel,
             Kind.URL: self._url,
         }
-        return makers.get(target.kind, self._repo)(target, place)
+        try:
+            return makers.get(target.kind, self._repo)(target, place)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MirrorError(
+                f"What the mirror tells of {target} cannot be understood"
+                f" ({type(error).__name__}: {one_line(str(error))}).",
+                hint="Are the mirror and this of the same version?",
+            ) from error
 
     # ── the Hub ────────────────────────────────────────────────────────────────────────────────
 

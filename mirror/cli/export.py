@@ -11,7 +11,8 @@ import click
 
 from mirror.bundle import dotenv
 from mirror.bundle.endpoint import Endpoint
-from mirror.bundle.exporting import Export, Report, Wanted
+from mirror.bundle.exporting import Export
+from mirror.bundle.outcome import Report, Wanted
 from mirror.bundle.places import KNOWN, Places, common_root
 from mirror.bundle.store import Links, Shelf
 from mirror.cli.exits import FAILED

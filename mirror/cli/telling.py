@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, Self
 
 import click
 
-from mirror.bundle.exporting import Outcome, Report, Voice
+from mirror.bundle.outcome import Outcome, Report, Voice
 from mirror.errors import MirrorError
 from mirror.units import format_size
 

@@ -156,16 +156,16 @@ class _State:
         self.token = environ.get("MODELMIRROR_TOKEN", "").strip()
         self.report = environ.get("MODELMIRROR_HOOK_REPORT", "")
         base = environ.get("MODELMIRROR_URL", "").strip().rstrip("/")
-        scheme, colon, rest = base.partition("://")
+        scheme, colon, _ = base.partition("://")
         if not base:
             raise ValueError("MODELMIRROR_URL is empty")
-        if not colon or scheme.lower() not in ("http", "https") or not rest.partition("/")[0]:
-            raise ValueError("MODELMIRROR_URL is no address like http://mirror:8090: %s" % base)
-        if "@" in rest or "?" in rest or "#" in rest or not _authority(base)[1]:
+        if "@" in base or "?" in base or "#" in base:
             raise ValueError(
                 "MODELMIRROR_URL is to be scheme, host, port and at most a path; a token goes into "
                 "MODELMIRROR_TOKEN"
             )
+        if not colon or scheme.lower() not in ("http", "https") or not _authority(base)[1]:
+            raise ValueError("MODELMIRROR_URL is no address like http://mirror:8090: %s" % base)
         self.base = base
 
 
@@ -392,14 +392,17 @@ def _patch_urllib(module: ModuleType) -> None:
                 {key: value for key, value in headers.items() if not _unled(key, value, led)}
                 for headers in (request.headers, request.unredirected_hdrs)
             )
-            sent.full_url = led
+            sent.full_url, sent._tunnel_host = led, None
         if _state.token:
             sent.add_header("Authorization", "Bearer " + _state.token)
         try:
             answer = original(self, sent, data, *args, **kwargs)
         except url_error as error:
-            # An HTTPError is an answer.
-            if hasattr(error, "code") or not _lost(error):
+            if hasattr(error, "code"):  # An HTTPError is an answer.
+                if error.url == led:
+                    error.url = error.filename = url
+                raise
+            if not _lost(error):
                 raise
             return original(self, fullurl, data, *args, **kwargs)
         if getattr(answer, "url", None) == led:
@@ -469,7 +472,7 @@ def _strip(headers: Any, led: str) -> None:
     """Take from *headers* what must not go along to *led*, and add what the mirror wants to see."""
     for key, value in list(headers.items()):
         if _unled(key, value if isinstance(value, str) else value.decode("latin-1"), led):
-            del headers[key]
+            headers.pop(key, None)
     if _state.token:
         headers["Authorization"] = "Bearer " + _state.token
 
@@ -567,10 +570,9 @@ def _patch_aiohttp(module: ModuleType) -> None:
         led = _lead(url, self.method, name)
         asked = under_way.get()
         if led is None:
+            # To a redirect of the mirror's own, aiohttp adds what a netrc has for its host.
             if asked and _at_mirror(url):
-                _strip(
-                    self.headers, url
-                )  # A redirect of the mirror's own, and what a netrc has for it.
+                _strip(self.headers, url)
             return
         if asked is not None:
             asked.append(led)
@@ -614,13 +616,16 @@ def _patch_socket(module: ModuleType) -> None:
 
     for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
         setattr(module, name, guarded(getattr(module, name)))
-    connect = module.socket.connect
 
-    def checked(self: Any, address: Any) -> Any:
-        _guard(address[0] if isinstance(address, tuple) and address else None)
-        return connect(self, address)
+    def checked(original: Any) -> Any:
+        def connect(self: Any, address: Any) -> Any:
+            _guard(address[0] if isinstance(address, tuple) and address else None)
+            return original(self, address)
 
-    module.socket.connect = checked
+        return connect
+
+    for name in ("connect", "connect_ex"):
+        setattr(module.socket, name, checked(getattr(module.socket, name)))
 
 
 def _patch_http(module: ModuleType) -> None:
@@ -1073,14 +1078,18 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     for target in report["targets"]:
         if not target["whole"]:
             yield "not whole: %s" % target["target"]
-    count = "%d files and %d links, %d bytes" % (report["files"], report["links"], report["bytes"])
+    files, links = _counted(report["files"], "file"), _counted(report["links"], "link")
+    count = "%s and %s, %d bytes" % (files, links, report["bytes"])
     how = "%d hashed, the others by size and time" % report["hashed"]
     if report["whole"]:
         yield "%s is whole: %s; %s." % (report["folder"], count, how)
     else:
-        number = len(report["problems"])
-        said = (report["folder"], number, "" if number == 1 else "s", count, how)
-        yield "%s is not whole: %d problem%s among %s; %s." % said
+        number = _counted(len(report["problems"]), "problem")
+        yield "%s is not whole: %s among %s; %s." % (report["folder"], number, count, how)
+
+
+def _counted(number: int, what: str) -> str:
+    return "%d %s%s" % (number, what, "" if number == 1 else "s")
 
 
 def _self_test(*, as_json: bool) -> int:

@@ -13,16 +13,21 @@ from mirror.patterns import RepoPattern
 
 Order: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
+NO_MORE: Final[Mapping[str, Order]] = {}
+
 _MOST_READERS: Final = 1000
 
 
 class Orders:
     """The orders over one data folder; each may block on the disk and be called from any thread.
 
-    *address* is that of the server that takes them, ``""`` where none serves.
+    *address* is that of the server that takes them, ``""`` where none serves; *more* are orders of others, by
+    name.
     """
 
-    def __init__(self, grants: Grants, address: Callable[[], str] = str) -> None:
+    def __init__(
+        self, grants: Grants, address: Callable[[], str] = str, more: Mapping[str, Order] = NO_MORE
+    ) -> None:
         self._grants = grants
         self._address = address
         self._orders: Mapping[str, Order] = {
@@ -30,6 +35,7 @@ class Orders:
             "grant": self._grant,
             "grants": self._held,
             "ungrant": self._ungrant,
+            **more,
         }
 
     def carry_out(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

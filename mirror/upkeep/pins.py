@@ -12,7 +12,7 @@ from typing import Any, Final
 from mirror.digest import SHA256, Digest
 from mirror.index.journal import Journal
 from mirror.index.protocol import Index
-from mirror.names import Repo
+from mirror.names import Repo, adopted
 
 PIN: Final = "pin"
 
@@ -40,7 +40,9 @@ def _digests(index: Index, subject: str, value: Mapping[str, Any]) -> Iterator[D
         return
     repo = Repo(hub, name)
     ref = index.ref(repo, revision)
-    yield from _files(index, repo, revision if ref is None else ref.commit)
+    commit = revision if ref is None else ref.commit
+    yield from _files(index, repo, commit)
+    yield from _files(index, repo, adopted(commit))
 
 
 def _files(index: Index, repo: Repo, commit: str) -> Iterator[Digest]:

@@ -46,11 +46,13 @@ _PAGE: Final = """<!doctype html>
 <code>spacy download</code>, kagglehub and others. It does nothing unless <code>MODELMIRROR_URL</code> is
 set.</p>
 <h2>As a package</h2>
-<pre>pip install --no-index --find-links {base}{prefix}/{trusted} modelmirror-hook
+<pre>pip install modelmirror-hook --no-index{trusted} \\
+    --find-links {base}{prefix}/
 export MODELMIRROR_URL={base}</pre>
 <h2>As a folder</h2>
 <pre>mkdir -p modelmirror-hook &amp;&amp; cd modelmirror-hook
-curl -fO {base}{prefix}/modelmirror_hook.py -O {base}{prefix}/sitecustomize.py
+curl -fO {base}{prefix}/modelmirror_hook.py \\
+      -O {base}{prefix}/sitecustomize.py
 export PYTHONPATH=$PWD MODELMIRROR_URL={base}</pre>
 <h2>Files</h2>
 <ul>
@@ -103,7 +105,8 @@ class HookPages:
     def _page(self, base_url: str) -> Answer:
         base = escape(base_url)
         links = "\n".join(
-            f'<li><a href="{base}{PREFIX}/{name}#sha256={file.digest}">{name}</a></li>'
+            f'<li><a href="{base}{PREFIX}/{name}#sha256={file.digest}">{name}</a><br>'
+            f"sha256 <code>{file.digest}</code></li>"
             for name, file in self._files.items()
         )
         page = _PAGE.format(

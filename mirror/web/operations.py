@@ -6,11 +6,14 @@ under ``/-/``, where no repo can be, with two aliases that monitoring systems ex
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from mirror.cache.keeper import Keeper
+from mirror.digest import sha256_of
 from mirror.errors import MethodRefusedError
 from mirror.messages import Answer, RequestHead
+from mirror.web import probe
 from mirror.web.home import render
 from mirror.web.hook import HookPages
 from mirror.web.refusals import refusal
@@ -70,11 +73,14 @@ class Operations:
             page = self._exposition
         elif path in self._static:
             page = self._file
+        elif probe.nonce_of(path, head.query):
+            page = self._probe
         elif self._hook.owns(path):
             page = self._hook.answer
         else:
             return None
-        if head.method not in {"GET", "HEAD"}:
+        # Some clients ask for a file by POST.
+        if head.method not in ({"GET", "HEAD", "POST"} if page == self._probe else {"GET", "HEAD"}):
             raise MethodRefusedError(f"{path} can only be read.")
         return page(head)
 
@@ -102,6 +108,13 @@ class Operations:
         if self._metrics is None:
             return refusal(404, "Metrics are closed. The setting metrics opens them.")
         return _own(self._metrics(), _METRICS_TYPE)
+
+    def _probe(self, head: RequestHead) -> Answer:
+        nonce = probe.nonce_of(head.path, head.query)
+        assert nonce is not None  # noqa: S101 -- it was, when this page was chosen
+        body = probe.body(nonce)
+        page = _own(body, "application/json", ("X-Repo-Commit", probe.commit(nonce)))
+        return replace(page, etag=sha256_of(body).hex, ranges=True)
 
     def _file(self, head: RequestHead) -> Answer:
         name, data = self._static[head.path]

@@ -7,8 +7,10 @@ from typing import Final
 
 import pytest
 
+from mirror.cache.users import new_token, token_hash
 from mirror.hook import FOLDER
 from tests.hosts import Hosts
+from tests.house.certificates import Authority
 from tests.mirror.running import Running
 from tests.mirror.test_hosts import CDN, MODEL, PATH, STORAGE
 from tests.origin import Origin
@@ -16,6 +18,7 @@ from tests.unit.hook.scripted import Program
 
 CLIENTS: Final = ("urllib", "pip", "httpx2", "httpx2 async", "aiohttp")
 STRICT: Final = {"MODELMIRROR_STRICT": "1"}
+TOKEN: Final = new_token()
 API: Final = "/repos/o/r/branches?per_page=100"
 
 
@@ -62,6 +65,37 @@ def test_hook_fetches_a_model_once(tmp_path: Path) -> None:
 
     assert said == [[len(MODEL), PATH.split("/")[-2]]] * 2
     assert hosts.bodies(CDN, PATH) == 1
+
+
+def test_hook_says_to_a_closed_mirror_who_asks(tmp_path: Path) -> None:
+    """A mirror with local users and HTTPS is asked with MODELMIRROR_TOKEN, which goes nowhere else."""
+    users = tmp_path / "users.toml"
+    users.write_text(f'[ci]\ntokens = ["{token_hash(TOKEN)}"]\nread = ["*"]\n')
+    authority = Authority(tmp_path / "authority")
+    mine = authority.issue("IP:127.0.0.1")
+    flags = ("--tls-cert", str(mine.certificate), "--tls-key", str(mine.key), "--users", str(users))
+    urls = (
+        "https://huggingface.co/acme/tiny/resolve/main/config.json",
+        f"https://api.github.com{API}",
+    )
+    trust = {name: str(authority.file) for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
+    with Origin() as origin, Hosts() as hosts:
+        origin.add_repo("models", "acme/tiny", {"config.json": b"{}"})
+        hosts.put("api.github.com", API, b"[]")
+        settings = {"MODELMIRROR_UPSTREAM_HOSTS": hosts.setting("api.github.com")}
+        with Running(tmp_path / "data", origin, flags=flags, settings=settings) as mirror:
+            variables = {**STRICT, **trust, "MODELMIRROR_FALLBACK": "1"}
+            known = Program(url=mirror.url, variables={**variables, "MODELMIRROR_TOKEN": TOKEN})
+            stranger = Program(url=mirror.url, variables=variables)
+            asked = {client: known.ask(client, *urls) for client in CLIENTS}
+            (refused,) = stranger.ask("pip", urls[0])
+        log = mirror.log.read_text()
+
+    assert mirror.url.startswith("https://")
+    for client in CLIENTS:
+        assert [outcome.get("body") for outcome in asked[client]] == ["{}", "[]"], asked[client]
+    assert refused["status"] == 401
+    assert TOKEN not in log + str(hosts.seen) + str(origin.log)
 
 
 def test_mirror_is_not_led_to_itself(origin: Origin, tmp_path: Path) -> None:

@@ -63,10 +63,8 @@ def test_hook_page_lists_each_file_with_its_digest() -> None:
     assert without.body == with_slash.body
     digest = hashlib.sha256(build()).hexdigest()
     assert f'<a href="http://mirror.test/-/hook/{NAME}#sha256={digest}">{NAME}</a>' in page
-    assert (
-        "--find-links http://mirror.test/-/hook/ --trusted-host mirror.test modelmirror-hook"
-        in page
-    )
+    assert "pip install modelmirror-hook --no-index --trusted-host mirror.test" in page
+    assert "--find-links http://mirror.test/-/hook/\n" in page
     assert "script" not in page
 
 

@@ -99,6 +99,8 @@ def test_a_mirror_that_stays_broken_is_given_up(script: Script) -> None:
         (401, {}, b"<html>", "HF_TOKEN"),
         (301, {"Location": "https://mirror.example/"}, b"", "leads to https://mirror.example/"),
         (502, {}, b"", "it gave no reason"),
+        (502, {"X-Error-Message": "a\x1b[31mb"}, b"", "a\\u001b[31mb"),
+        (502, {}, b'{"error": "a\\u001b[31mb\\u009bc"}', "a\\u001b[31mb\\u009bc"),
     ],
 )
 def test_a_refusal_is_told_in_the_mirrors_words(

@@ -108,7 +108,7 @@ def test_what_is_wrong_is_named(cache: Path) -> None:
     lines = _run("check", str(cache)).stdout.splitlines()
     assert f"short: {BLOB} (it has 21 bytes of 22)" in lines
     assert "not whole: whisper:base" in lines
-    assert lines[-1].startswith(f"{cache} is not whole: 3 problems among 3 files and 1 links")
+    assert lines[-1].startswith(f"{cache} is not whole: 3 problems among 3 files and 1 link,")
 
 
 def test_target_that_is_whole_is_so_beside_others(cache: Path) -> None:

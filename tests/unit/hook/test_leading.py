@@ -206,6 +206,35 @@ def test_proxies_of_a_call_are_passed_over() -> None:
     assert proxy.seen == []
 
 
+def test_header_that_stands_twice_stays_behind() -> None:
+    """A credential that is in two headers of one name is taken out twice."""
+    with Scripted() as mirror:
+        Program(url=mirror.url).said(
+            "import asyncio, json, aiohttp, multidict\n"
+            "async def ask():\n"
+            "    pairs = [('Authorization', 'Bearer 1'), ('X', '1'), ('Authorization', 'Bearer 2')]\n"
+            "    async with aiohttp.ClientSession() as session:\n"
+            f"        url, headers = {ASSET!r}, multidict.CIMultiDict(pairs)\n"
+            "        async with session.get(url, headers=headers) as answer: await answer.read()\n"
+            "asyncio.run(ask()); print(json.dumps(1))"
+        )
+
+    assert mirror.seen[0].headers.get("x") == "1"
+    assert "authorization" not in mirror.seen[0].headers
+
+
+def test_refused_answers_bear_the_address_that_was_asked_for() -> None:
+    """An error of urllib's is about the host that its program asked."""
+    with Scripted({LED_ASSET: Reply(404)}) as mirror:
+        said = Program(url=mirror.url).said(
+            "import json, urllib.error, urllib.request\n"
+            f"try: urllib.request.urlopen({ASSET!r})\n"
+            "except urllib.error.HTTPError as error: print(json.dumps([error.code, error.geturl()]))"
+        )
+
+    assert said == [404, ASSET]
+
+
 def test_callers_keep_their_request() -> None:
     """The request of a caller of urllib or requests is not changed, so that it can be sent again."""
     with Scripted() as mirror:

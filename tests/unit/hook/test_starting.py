@@ -2,11 +2,8 @@
 
 import ast
 import json
-import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -14,34 +11,13 @@ import pytest
 
 import mirror
 from mirror.hook import FOLDER, modelmirror_hook
+from tests.house.interpreters import OLDEST, interpreters
 from tests.unit.hook.scripted import Program, Scripted
 
 URL: Final = "http://127.0.0.1:9"
 FILE: Final = FOLDER / "modelmirror_hook.py"
 LOADED: Final = "import json, sys; print(json.dumps(sorted(sys.modules)))"
-OLDEST: Final = 8
-NEWEST: Final = 15
-
-
-def _interpreters() -> Iterator[str]:
-    """Every Python from 3.8 on that starts: those on PATH, and those that pyenv keeps beside it."""
-    folders = os.environ["PATH"].split(os.pathsep)
-    shims = [Path(folder) for folder in folders if folder.endswith("/.pyenv/shims")]
-    for minor in range(OLDEST, NEWEST + 1):
-        name = f"python3.{minor}"
-        found = [
-            path for shim in shims for path in shim.parent.glob(f"versions/3.{minor}.*/bin/{name}")
-        ]
-        on_path = shutil.which(name)
-        for python in [*map(str, sorted(found)), *([on_path] if on_path else [])]:
-            code = f"import sys; sys.exit(sys.version_info[:2] != (3, {minor}))"
-            tried = subprocess.run([python, "-I", "-c", code], check=False, capture_output=True)
-            if tried.returncode == 0:
-                yield python
-                break
-
-
-INTERPRETERS: Final = tuple(_interpreters())
+INTERPRETERS: Final = tuple(interpreters())
 
 
 def test_oldest_python_can_read_it() -> None:
@@ -145,6 +121,17 @@ def test_reloaded_library_is_led_again() -> None:
     assert said == ["/x/y", {"huggingface.co": 2}, "SourceFileLoader"]
 
 
+def test_library_is_patched_once() -> None:
+    """Stopped and started again, the hook puts nothing around a library a second time."""
+    code = (
+        "import json, urllib.request as u, modelmirror_hook as hook\n"
+        "first = u.OpenerDirector.open; hook.stop(); hook.start()\n"
+        "print(json.dumps([u.OpenerDirector.open is first, hook.installed()['modules']['urllib.request']]))"
+    )
+
+    assert Program(url=URL).said(code) == [True, "patched"]
+
+
 def test_stop_lets_everything_go() -> None:
     """A process that is a mirror itself stops the hook, and asks the hubs."""
     with Scripted() as proxy, Scripted() as scripted:
@@ -246,7 +233,8 @@ def _sabotaged(folder: Path, function: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "url", ["mirror:8090", "ftp://mirror", "http://", "http://me:secret@mirror"]
+    "url",
+    ["mirror:8090", "ftp://mirror", "http://", "http://:80", "http://m:x", "me:secret@mirror"],
 )
 def test_address_that_is_none_is_said(url: str) -> None:
     """A MODELMIRROR_URL that cannot be used is one line on standard error, without what is secret in it."""

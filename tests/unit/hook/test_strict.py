@@ -20,6 +20,7 @@ PAST: Final = {
     "gethostbyname": "import socket; socket.gethostbyname('huggingface.co')",
     "create_connection": "import socket; socket.create_connection(('huggingface.co', 443))",
     "connect": "import socket; socket.socket().connect(('huggingface.co', 443))",
+    "connect_ex": "import socket; socket.socket().connect_ex(('huggingface.co', 443))",
     "http.client": "import http.client as h; h.HTTPSConnection('huggingface.co').request('GET', '/')",
     "urllib3": "from pip._vendor import urllib3\n"
     "urllib3.PoolManager().request('GET', 'https://huggingface.co/', retries=False)",
