@@ -116,6 +116,15 @@ class Builder:
             self._mounted[image.name] = Path(self.run("mount", container))
         return self._mounted[image.name]
 
+    def close(self) -> None:
+        """Unmount everything and remove it; nothing is removed below what could not be unmounted."""
+        self.run("rm", "--all")
+        mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        for place in sorted(mounts, reverse=True):  # the inner ones first
+            if place.startswith(f"{self.folder}/"):
+                subprocess.run(["umount", place], check=True)
+        subprocess.run(["rm", "-rf", "--one-file-system", str(self.folder)], check=True)
+
     def base(self) -> None:
         """Make an image of Debian with Python, from the packages that this machine takes."""
         container = self.run("from", "scratch")
@@ -139,12 +148,12 @@ def builder() -> Iterator[Builder]:
     (_CACHE.parent / ".gitignore").write_text("*\n")
     folder = Path(tempfile.mkdtemp(dir=_CACHE))
     folder.chmod(0o755)
+    made = Builder(folder)
     try:
-        made = Builder(folder)
         made.base()
         yield made
     finally:
-        subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=False)
+        made.close()
 
 
 def _base_files() -> Path:
