@@ -11,7 +11,14 @@ from typing import Final
 
 from mirror.bundle.adoptarchive import tar_of, zip_of
 from mirror.bundle.adoptparts import Asked, earlier
-from mirror.bundle.adoptplan import NOT_ALLOWED, Conclusion, Planned, Planning, Wanted
+from mirror.bundle.adoptplan import (
+    NOT_ALLOWED,
+    Conclude,
+    Conclusion,
+    Planned,
+    Planning,
+    Wanted,
+)
 from mirror.bundle.adoptreport import Outcome
 from mirror.bundle.found import Content, FoundAddress, FoundDocument
 from mirror.bundle.foundtree import Tree
@@ -65,7 +72,9 @@ class Addresses:
         here = self._parts.here(expected)
         if not self._allowed(cache, content, outcome, here):
             return None
-        conclude = partial(self._conclude, found, blob.digest, told[1], outcome)
+        conclude: Conclude = partial(self._conclude, found, blob.digest, told[1], outcome)
+        if first is not None and not told[1]:
+            conclude = _nothing  # It was written down by an earlier run.
         wanted = Wanted(
             content, expected, outcome, blob.checks, sure=found.sure, here=here, known=known
         )
@@ -95,7 +104,7 @@ class Addresses:
             return None
         ask = isinstance(found, FoundAddress) and found.ask
         asked = Asked.SILENT
-        if (ask or not found.public) and self._planning.options.ask and not self._planning.silent:
+        if (ask or not found.public) and self._planning.asks:
             asked = self._parts.ask(hub, question)
             self._planning.silent = asked is Asked.SILENT
         granted = any(pattern.matches(found.about) for pattern in self._planning.options.grants)
@@ -173,7 +182,7 @@ class Addresses:
                 self._planning.skip(cache, content, "The mirror knows it from upstream already.")
                 return None
             wanted = Wanted(content, name, Outcome.UNVERIFIED, here=here, known=True)
-            return Planned(cache, tree, [wanted], lambda _blobs: Conclusion())
+            return Planned(cache, tree, [wanted], _nothing)
         if not self._allowed(cache, content, Outcome.UNVERIFIED, None):
             return None
 
@@ -218,6 +227,11 @@ class Addresses:
             return True
         self._planning.skip(cache, content, NOT_ALLOWED)
         return False
+
+
+def _nothing(_blobs: Mapping[str, Blob]) -> Conclusion:
+    """Nothing is to be written down."""
+    return Conclusion()
 
 
 def _blob(answer: Answer) -> BlobRef | None:

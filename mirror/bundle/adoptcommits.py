@@ -91,7 +91,7 @@ class Commits:
     def _ask(self, found: FoundCommit) -> None:
         """Have upstream say who may see the repo, and what the commit has."""
         for target in (f"tree/{found.commit}", "revision/main"):
-            if self._planning.silent:
+            if not self._planning.asks:
                 return
             path = f"/api/{found.kind}/{found.name}/{target}"
             head = RequestHead("GET", path, "recursive=true", _NOBODY, None, "http://mirror")
@@ -264,7 +264,7 @@ class Loose:
         return any(catalog.by_digest(repo, digest.hex) is not None for digest in digests)
 
     def _ask(self, repo: str) -> None:
-        if repo in self._asked or self._planning.silent:
+        if repo in self._asked or not self._planning.asks:
             return
         self._asked.add(repo)
         head = RequestHead("GET", f"/api/{repo}/tree/main", "recursive=true", _NOBODY, None, "")

@@ -81,6 +81,11 @@ class Planning:
     silent: bool = False
     """Whether upstream turned out not to answer: it is not asked again."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether upstream is to be asked."""
+        return self.options.ask and not self.silent
+
     def refuse(self, cache: str, content: Content, why: str) -> None:
         """Note that a file is not what it claims to be."""
         self.report.remark(cache, Outcome.REFUSED, content.source, why, content.size)

@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,7 @@ from mirror.bundle.outcome import Outcome, Report, Voice, Wanted
 from mirror.bundle.places import Places
 from mirror.bundle.placing import Placing
 from mirror.bundle.plan import Plan
-from mirror.bundle.planning import Planner
+from mirror.bundle.planning import Planner, versions
 from mirror.bundle.store import Shelf
 from mirror.bundle.transfer import Transfer
 from mirror.errors import MirrorError, StoreFullError, StoreUnusableError
@@ -88,7 +88,6 @@ class Export:
         self._working = folder / WORKING
         self._endpoint = endpoint
         self._places = places
-        self._planner = Planner(endpoint, places, real=real)
         self._voice = voice
         self._shelf = None if shelf is None else shelf(self._working)
         self._real = real
@@ -110,10 +109,16 @@ class Export:
         if self._verify:
             self._voice.expect(_held(manifest, outcomes))
             manifest.advance = self._voice.advance
+        handles = [
+            outcome.wanted.target.name
+            for outcome in outcomes
+            if outcome.wanted.target.kind is Kind.TFHUB and not outcome.wanted.place
+        ]
+        planner = Planner(self._endpoint, self._places, real=self._real, newest=versions(handles))
         laying = self._laying(manifest)
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="export") as pool:
             try:
-                self._all(outcomes, laying, pool)
+                self._all(outcomes, planner, laying, pool)
             except BaseException:
                 self._halt()
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -193,8 +198,14 @@ class Export:
 
     # ── targets ────────────────────────────────────────────────────────────────────────────────
 
-    def _all(self, outcomes: Sequence[Outcome], laying: Laying, pool: ThreadPoolExecutor) -> None:
-        planned = [pool.submit(self._planned, outcome, laying) for outcome in outcomes]
+    def _all(
+        self,
+        outcomes: Sequence[Outcome],
+        planner: Planner,
+        laying: Laying,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        planned = [pool.submit(self._planned, outcome, planner, laying) for outcome in outcomes]
         jobs = [job for future in planned if (job := future.result()) is not None]
         for job in _clashing(jobs):
             jobs.remove(job)
@@ -223,7 +234,7 @@ class Export:
                     job.outcome.error = job.outcome.error or self._unusable(error)
             self._finish(job, laid, laying)
 
-    def _planned(self, outcome: Outcome, laying: Laying) -> _Job | None:
+    def _planned(self, outcome: Outcome, planner: Planner, laying: Laying) -> _Job | None:
         """The plan of a target, `None` where there is nothing to do for it, or nothing can be."""
         wanted = outcome.wanted
         try:
@@ -234,7 +245,9 @@ class Export:
             whole = before is not None and not laying.manifest.lacks(before, read=self._verify)
             if not (whole and wanted.target.pinned):
                 try:
-                    plan = self._planner.plan(wanted.target, wanted.place)
+                    plan = planner.plan(wanted.target, wanted.place)
+                    if wanted.target.kind is Kind.TFHUB:
+                        plan = self._without_others(plan)
                     return _Job(outcome, plan, shape, before, whole)
                 except (AnswerRefusedError, UnreachableError) as error:
                     if not whole or getattr(error, "status", _NOT_HERE) != _NOT_HERE:
@@ -246,6 +259,15 @@ class Export:
             outcome.error = error
         self._voice.ended(outcome)
         return None
+
+    def _without_others(self, plan: Plan) -> Plan:
+        """*plan* without the handles that an earlier run has unpacked a model of their own for."""
+        links = {
+            path: to
+            for path, to in plan.links.items()
+            if (self._folder / path).is_symlink() or not (self._folder / path).is_dir()
+        }
+        return replace(plan, links=links)
 
     def _begun(self, job: _Job, laying: Laying, pool: ThreadPoolExecutor) -> Sequence[Future[Laid]]:
         what = str(job.outcome.wanted.target)

@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -43,13 +43,17 @@ _LINK: Final = re.compile(r'<a href="[^"#]*/([^"/#]+)(?:#sha256=([0-9a-f]{64}))?
 class Planner:
     """Makes plans of what the mirror at *endpoint* tells; *places* say where things go.
 
-    With *real* a plan has no symbolic links.
+    With *real* a plan has no symbolic links. *newest* are the names of TF Hub targets that are found by their
+    handle without its version, too.
     """
 
-    def __init__(self, endpoint: Endpoint, places: Places, *, real: bool) -> None:
+    def __init__(
+        self, endpoint: Endpoint, places: Places, *, real: bool, newest: Collection[str] = ()
+    ) -> None:
         self._endpoint = endpoint
         self._places = places
         self._real = real
+        self._newest = newest
 
     def plan(self, target: Target, place: str) -> Plan:
         """What *target* needs: in *place*, a path as the app sees it, ``""`` for the client's own cache.
@@ -199,21 +203,20 @@ class Planner:
         return layouts.torchhub(target, ref, source, self._folder(target, place))
 
     def _tfhub(self, target: Target, place: str) -> Plan:
-        if _OF_KAGGLE.match(target.name):
-            base = "https://www.kaggle.com/models"
-            owner, model, framework, variation, *version = target.name.split("/")
-            long = f"{base}/{owner}/{model}/frameworks/{framework}/variations/{variation}"
-            handles = [
-                f"{base}/{target.name}",
-                f"{long}/versions/{version[0]}" if version else long,
-            ]
-            source = f"/-/host/www.kaggle.com/models/{target.name}?{_COMPRESSED}"
-        else:
-            handles = [f"https://tfhub.dev/{target.name}"]
-            source = f"/-/host/tfhub.dev/{target.name}?{_COMPRESSED}"
+        of_kaggle = _OF_KAGGLE.match(target.name)
+        where = "www.kaggle.com/models" if of_kaggle else "tfhub.dev"
+        source = f"/-/host/{where}/{target.name}?{_COMPRESSED}"
+        names = [target.name]
+        if target.name in self._newest:
+            names.append(target.name.rpartition("/")[0])
+        handles = [f"https://{where}/{name}" for name in names]
+        if of_kaggle:
+            handles += [f"https://{where}/{_in_full(name)}" for name in names]
+        if self._real:  # Without links each would be all of it again.
+            del handles[1:]
         if place:
             return layouts.unpacked(source, Packing.TAR, self._places.below(place))
-        return layouts.tfhub(handles, source, self._folder(target, place), real=self._real)
+        return layouts.tfhub(handles, source, self._folder(target, place))
 
     def _kaggle(self, target: Target, place: str) -> Plan:
         api = f"/-/kaggle/api/v1/models/{target.name}"
@@ -240,6 +243,24 @@ class Planner:
         if place:
             return Folder(self._places.below(place), "", "")
         return self._places.caches(target.kind)[0]
+
+
+def versions(names: Iterable[str]) -> frozenset[str]:
+    """Those of TF Hub's *names* that stand for their handle without its version: the newest of each."""
+    newest: dict[str, int] = {}
+    names = frozenset(names)
+    for name in names:
+        handle, _, version = name.rpartition("/")
+        if version.isascii() and version.isdigit() and "/" in handle and handle not in names:
+            newest[handle] = max(int(version), newest.get(handle, 0))
+    return frozenset(f"{handle}/{version}" for handle, version in newest.items())
+
+
+def _in_full(name: str) -> str:
+    """Kaggle's other spelling of the handle *name*."""
+    owner, model, framework, variation, *version = name.split("/")
+    words = [owner, model, "frameworks", framework, "variations", variation]
+    return "/".join([*words, "versions", *version] if version else words)
 
 
 def _member(entry: Mapping[str, Any]) -> Member:

@@ -93,7 +93,8 @@ def command(  # noqa: PLR0913 -- one parameter a flag
 @contextlib.contextmanager
 def _giving(settings: Settings) -> Iterator[Give]:
     """A way to give orders: to the server that runs on the folder, else to a mirror of our own."""
-    control = Layout(settings.data).control
+    layout = Layout(settings.data)
+    control = layout.control
 
     def give(name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         reply = order(control, name, arguments)
@@ -103,7 +104,7 @@ def _giving(settings: Settings) -> Iterator[Give]:
             )
         return reply
 
-    if order(control, "grants", {}) is not None:
+    if layout.root.is_dir() and order(control, "grants", {}) is not None:
         yield give
         return
     with own_mirror(settings) as carry_out:

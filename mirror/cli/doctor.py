@@ -10,7 +10,6 @@ from typing import Any, Final
 import click
 
 from mirror.cli.address import Address, mirror_address, reason
-from mirror.cli.diagnosis.envfile import read_variables
 from mirror.cli.diagnosis.findings import Finding
 from mirror.cli.diagnosis.folders import check_folders, check_offline, holdings
 from mirror.cli.diagnosis.looks import looks, roots
@@ -20,6 +19,7 @@ from mirror.cli.diagnosis.programs import other_programs
 from mirror.cli.diagnosis.telling import Plain, Report, Voice
 from mirror.cli.diagnosis.trials import Bench
 from mirror.cli.diagnosis.variables import check_variables
+from mirror.cli.envfile import read_variables
 from mirror.cli.exits import FAILED, OK, UNCHECKED
 from mirror.cli.settings import started_with
 from mirror.hook import FOLDER

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
-from mirror.bundle import dotenv
 from mirror.bundle.endpoint import Endpoint
 from mirror.bundle.exporting import Export
 from mirror.bundle.outcome import Report, Wanted
 from mirror.bundle.places import KNOWN, Places, common_root
 from mirror.bundle.store import Links, Shelf
+from mirror.cli.envfile import read_variables
 from mirror.cli.exits import FAILED
 from mirror.cli.inside import mirror_of
 from mirror.cli.telling import Events, Plain, Telling
@@ -136,14 +136,12 @@ def _wanted(
 def _variables(files: Sequence[Path], pairs: Sequence[str], said: str) -> dict[str, str]:
     """The app's variables: those of the files, a later one before an earlier, and those that are set.
 
-    Raises `QuestionError` for one that is set and that neither a client reads nor a place, in *said*, names.
+    Raises `ConfigError` for a file that cannot be read, and `QuestionError` for a variable that is set and
+    that neither a client reads nor a place, in *said*, names.
     """
     found: dict[str, str] = {}
     for file in files:
-        try:
-            found.update(dotenv.read(file.read_text(encoding="utf-8"), str(file)))
-        except (OSError, UnicodeDecodeError) as error:
-            raise QuestionError(f"{file} cannot be read: {error}.") from error
+        found.update(read_variables(file))
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier() or not value:

@@ -44,6 +44,6 @@ def own_mirror(settings: Settings) -> Iterator[Give]:
     try:
         yield begun.result().carry_out
     finally:
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # It ended by itself: it could not begin.
             loop.call_soon_threadsafe(stop.set)
         thread.join()

@@ -118,6 +118,7 @@ def test_torch_checkpoints_are_proven_by_the_digits_in_their_names(
         assert mirror.ask("/-/torch/models/resnet50-00000000.pth").status == 501
     again = adopt(data, str(tmp_path / "cache"))
     assert again.tally("torch") == {"present": 2, "refused": 1, "skipped": 1}
+    assert (data / "v1" / "journal.jsonl").read_text() == journal
 
 
 def test_a_checkpoint_that_its_host_does_not_have_is_left_alone(

@@ -502,3 +502,43 @@ def test_a_revision_that_is_newer_here_stays(origin: Origin, tmp_path: Path, par
         assert mirror.ask("/acme/moving/resolve/main/config.json").body == b"2"
         (old,) = cache.glob("models--acme--moving/snapshots/*")
         assert mirror.ask(f"/acme/moving/resolve/{old.name}/config.json").body == b"1"
+
+
+def test_nobody_is_asked_where_that_is_not_wanted(
+    origin: Origin, tmp_path: Path, whole: Path
+) -> None:
+    """Then nothing is known to be public, and the report says so."""
+    before = len(origin.log)
+    done = adopt(tmp_path / "data", str(whole), "--no-ask", settings=online(origin))
+    assert len(origin.log) == before
+    assert [item["repo"] for item in done.report["undecided"]] == ["acme/tiny"]
+
+
+def test_a_data_folder_that_cannot_be_used_is_told(tmp_path: Path, whole: Path) -> None:
+    """In the words and with the exit code of every command."""
+    (tmp_path / "data").write_bytes(b"no folder")
+    done = adopt(tmp_path / "data", str(whole), as_json=False)
+    assert done.code == 4
+    assert "cannot use the data folder" in done.err
+
+
+def test_a_mirror_that_is_stopped_stops_taking(origin: Origin, tmp_path: Path) -> None:
+    """It ends in good order, its command says so, and what it took is whole."""
+    files = {f"{n:03}.bin": bytes([n]) * (1 << 20) for n in range(80)}
+    origin.add_repo("models", "acme/many", files)
+    cache, data = tmp_path / "cache", tmp_path / "data"
+    client(origin.url, cache, "snapshot_download('acme/many')")
+    with Running(data, origin) as mirror:
+        process = subprocess.Popen(
+            command(data, str(cache)), stderr=subprocess.PIPE, text=True, env=environment()
+        )
+        blobs = data / "v1" / "blobs" / "sha256"
+        mirror.wait_for(lambda: len(list(blobs.glob("*/*"))) > 2, timeout=60)
+        assert mirror.stop() == 0
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "The server has stopped" in err or "did not answer" in err
+    assert "Traceback" not in mirror.log.read_text()
+    done = adopt(data, str(cache))
+    tally = done.tally("hub")
+    assert tally["proven"] + tally.get("present", 0) == len(files)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from mirror.cli.diagnosis.envfile import read_variables
+from mirror.cli.envfile import read_variables
 from mirror.errors import ConfigError
 
 
 def test_dotenv_files_are_read_as_their_readers_do(tmp_path: Path) -> None:
-    """Comments, export, quotes, and variables of earlier lines."""
+    """Comments, export, quotes, variables of earlier lines, and those that are passed on."""
     file = tmp_path / ".env"
     file.write_text(
         "# where models are\n"
@@ -21,6 +21,8 @@ def test_dotenv_files_are_read_as_their_readers_do(tmp_path: Path) -> None:
         'ESCAPED="a \\"b\\" \\$BASE"\n'
         "UNKNOWN=$NOWHERE/x\n"
         "EMPTY=\n"
+        "PASSED_ON\n"
+        "PLAIN=/a#b # comment\n"
     )
 
     assert read_variables(file) == {
@@ -31,6 +33,7 @@ def test_dotenv_files_are_read_as_their_readers_do(tmp_path: Path) -> None:
         "ESCAPED": 'a "b" $BASE',
         "UNKNOWN": "$NOWHERE/x",
         "EMPTY": "",
+        "PLAIN": "/a#b",
     }
 
 
@@ -57,7 +60,7 @@ def test_dockerfiles_give_the_variables_of_their_last_stage(tmp_path: Path) -> N
     }
 
 
-@pytest.mark.parametrize("text", ["HF_HOME\n", "1A=b\n", "FROM x\nENV A='b\n"])
+@pytest.mark.parametrize("text", ["HF HOME\n", "- A\n", "1A=b\n", "FROM x\nENV A='b\n"])
 def test_files_that_are_no_variables_are_refused(tmp_path: Path, text: str) -> None:
     """With the file's name, and the line's number where there is one."""
     file = tmp_path / "bad"

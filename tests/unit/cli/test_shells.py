@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from mirror.cli import shells
-from mirror.cli.diagnosis.envfile import read_variables
+from mirror.cli.envfile import read_variables
 from mirror.errors import ConfigError
 
 NASTY: Final = {

@@ -36,6 +36,8 @@ def read_variables(file: Path) -> dict[str, str]:
         if not line or line.startswith("#"):
             continue
         name, equals, value = line.partition("=")
+        if not equals and _NAME.match(name):
+            continue  # Docker and Compose take such a variable from their own environment.
         if not equals or not _NAME.match(name.strip()):
             raise ConfigError(
                 f"{file}, line {number} is not NAME=value.", hint="A comment begins with #."
