@@ -23,6 +23,7 @@ import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from socket import socket
 from types import TracebackType
 from typing import Final, Self
 
@@ -87,16 +88,15 @@ _LOG: Final = logging.getLogger("modelmirror")
 class Mirror:
     """A whole mirror: enter it and it serves, leave it and everything is put away.
 
-    *settings* are all there is to know. Entering raises `MirrorError` when the data folder or a setting
-    cannot be used, and `OSError` when the address cannot be listened on. Without *doors* it serves nobody
-    and does what its `orders` are told, for a command that has the data folder to itself.
+    *settings* are all there is to know; with *at*, a socket that listens, but the address. Entering
+    raises `MirrorError` for a data folder or a setting, `OSError` for an address, that cannot be used.
+    Without *doors* it serves nobody: its `orders` are for a command that has the data folder to itself.
     """
 
     orders: Orders
 
-    def __init__(self, settings: Settings, *, doors: bool = True) -> None:
-        self._settings = settings
-        self._doors = doors
+    def __init__(self, settings: Settings, at: socket | None = None, *, doors: bool = True) -> None:
+        self._settings, self._at, self._doors = settings, at, doors
         self._stack = AsyncExitStack()
         self._door: Door | None = None
         self.url = ""
@@ -304,6 +304,7 @@ class Mirror:
             keeper,
             host=settings.host,
             port=settings.port,
+            listener=self._at,
             tls=tls,
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,

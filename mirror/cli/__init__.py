@@ -28,6 +28,7 @@ _VERBS: Final = {
     "export": "Lay models out as their clients would have cached them.",
     "adopt": "Take over caches that clients have filled.",
     "grant": "Say who may read a repo, whatever the hub says.",
+    "healthcheck": "Ask the mirror here whether it is ready, for probes.",
     "env": "Print the settings that point clients at the mirror.",
     "run": "Run a command with those settings.",
     "doctor": "Find out whether clients use the mirror, and what is in their way.",

@@ -1,6 +1,7 @@
 """The running server: listen, serve, drain, stop."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Final
@@ -33,13 +34,13 @@ def _ignore(_event: Event) -> None:
 class Door:
     """The HTTP server.
 
-    *host* and *port* (0 picks a free one) are where it listens, with *tls* by HTTPS alone; *public_url*
-    and *trusted_proxies* say which base URL it hands out; with *strict* no byte of a cold blob leaves
-    before its digest matched; *metrics* renders the metrics, `None` closes them; *observe* gets a
-    `Served` per request; *drain* is how long `stop` waits for running responses, *stall* how long a
-    client may take nothing, both in seconds; *access* gets the access log in batches of whole lines,
-    `None` for none, with *access_json* as JSON; *connections* is the most that are open at once,
-    *per_address* the most from one address that is no trusted proxy, 0 for no such limit.
+    *host* and *port* (0 picks a free one) are where it listens, if not on *listener*, which somebody else
+    opened; with *tls* by HTTPS alone. *public_url* and *trusted_proxies* say which base URL it hands out;
+    with *strict* no byte of a cold blob leaves before its digest matched; *metrics* renders the metrics,
+    `None` closes them; *observe* gets a `Served` per request; *drain* is how long `stop` waits for running
+    responses, *stall* how long a client may take nothing, both in seconds; *access* gets the access log in
+    batches of whole lines, `None` for none, with *access_json* as JSON; *connections* is the most that are
+    open at once, *per_address* the most from one address that is no trusted proxy, 0 for no such limit.
     """
 
     def __init__(  # noqa: PLR0913 -- every setting of the door, by keyword
@@ -48,6 +49,7 @@ class Door:
         *,
         host: str,
         port: int,
+        listener: socket.socket | None = None,
         tls: ServingTls | None = None,
         public_url: str | None = None,
         trusted_proxies: Sequence[str] = (),
@@ -65,6 +67,7 @@ class Door:
         self._keeper = keeper
         self._host = host
         self._port = port
+        self._socket = listener
         self._tls = tls
         self._targets = Targets(public_url, trusted_proxies)
         self._strict = strict
@@ -114,18 +117,32 @@ class Door:
             full_for_one=self._app.full(of_one=True),
             exempt=self._targets.trusts,
         )
-        self._server = await loop.create_server(
-            self._listener,
-            self._host,
-            self._port,
-            backlog=_BACKLOG,
-            reuse_address=True,
-            ssl=None if self._tls is None else self._tls.context,
-            ssl_handshake_timeout=None if self._tls is None else HANDSHAKE,
-        )
-        port = self._server.sockets[0].getsockname()[1]
-        host = f"[{self._host}]" if ":" in self._host else self._host
+        self._server = await self._listen(loop)
+        name, port, *_ = self._server.sockets[0].getsockname()
+        host = self._host if self._socket is None else name
+        host = f"[{host}]" if ":" in host else host
         return f"{'http' if self._tls is None else 'https'}://{host}:{port}"
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop) -> asyncio.Server:
+        context = None if self._tls is None else self._tls.context
+        patience = None if self._tls is None else HANDSHAKE
+        if self._socket is None:
+            return await loop.create_server(
+                self._listener,
+                self._host,
+                self._port,
+                backlog=_BACKLOG,
+                reuse_address=True,
+                ssl=context,
+                ssl_handshake_timeout=patience,
+            )
+        return await loop.create_server(
+            self._listener,
+            sock=self._socket,
+            backlog=_BACKLOG,
+            ssl=context,
+            ssl_handshake_timeout=patience,
+        )
 
     async def stop(self) -> None:
         """Stop accepting, let running responses end for up to *drain* seconds, cut the rest."""
