@@ -5,18 +5,23 @@ closed (hub, outcome, status class), never a repo's name: a name would make a se
 names public. Children are looked up once and kept, which halves the cost of an event.
 """
 
-from collections.abc import Callable
-from typing import Final, TypeVar
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
+from mirror.errors import MirrorError
 from mirror.events import (
     Alarm,
     Asked,
@@ -159,6 +164,17 @@ class Telemetry:
         """Show the number that *measure* gives whenever the metrics are read; *what* says what it counts."""
         Gauge(f"modelmirror_{name}", what, registry=self._registry).set_function(measure)
 
+    def watch(self, report: Callable[[], Mapping[str, Any]]) -> None:
+        """Show what *report*, the keeper's, says now, and what the process takes, whenever they are read.
+
+        To be called on the event loop, whose tasks are counted too.
+        """
+        loop = asyncio.get_running_loop()
+        sentence = "Asyncio tasks that have not ended; one that is never over is a leak."
+        self.gauge("tasks", sentence, lambda: len(asyncio.all_tasks(loop)))
+        self._registry.register(_State(report))
+        ProcessCollector(registry=self._registry)
+
     def render(self) -> bytes:
         """The exposition, version 0.0.4."""
         return generate_latest(self._registry)
@@ -174,3 +190,63 @@ class Telemetry:
         if found is None:
             found = self._children[key] = labels(*values)
         return found  # type: ignore[return-value]
+
+
+class _State(Collector):
+    """The gauges: what the keeper reports, asked for anew at each reading."""
+
+    def __init__(self, report: Callable[[], Mapping[str, Any]]) -> None:
+        self._report = report
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Name nothing beforehand: a report may not be had yet."""
+        return iter(())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Read the report; when there is none, say that alone."""
+        try:
+            report = self._report()
+        except (MirrorError, OSError):
+            yield _gauge("healthy", _HEALTHY, 0)
+            return
+        store = report["store"]
+        yield _gauge("healthy", _HEALTHY, report["status"] == "healthy")
+        yield _gauge("offline", "Whether the mirror is offline by setting.", report["offline_mode"])
+        yield _gauge("build_info", "Always 1; the version is the label.", 1, version=report["version"])
+        yield _gauge("stored_bytes", "Bytes of the blobs that are stored.", store["bytes"])
+        yield _gauge("stored_blobs", "Blobs that are stored.", store["blobs"])
+        for name, what in (("quota", _QUOTA), ("free", _FREE)):
+            if store[name] is not None:
+                yield _gauge(f"{name}_bytes", what, store[name])
+        yield _gauge("fills_running", "Cold blobs that come in now.", report["filling"])
+        yield _table(
+            "repos_cached",
+            "Public repos of which something is stored.",
+            ("hub", "kind"),
+            {
+                (hub, kind): repos
+                for hub, kinds in report["cached"].items()
+                for kind, repos in kinds.items()
+            },
+        )
+        hubs = dict.fromkeys(report["upstreams"], 1) | dict.fromkeys(report["down"], 0)
+        up = {(hub,): state for hub, state in hubs.items()}
+        yield _table("upstream_up", "Whether upstream answered when it was last asked.", ("hub",), up)
+
+
+_HEALTHY: Final = "Whether nothing is wrong; /health says what is."
+_QUOTA: Final = "The most bytes that may be stored; absent without a quota."
+_FREE: Final = "Bytes that could be stored now without making room."
+
+
+def _gauge(name: str, what: str, value: float, **labels: str) -> GaugeMetricFamily:
+    return _table(name, what, tuple(labels), {tuple(labels.values()): value})
+
+
+def _table(
+    name: str, what: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"modelmirror_{name}", what, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, float(value))
+    return family

@@ -18,7 +18,6 @@ The life of a request, in the order the parts are composed below:
 Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 """
 
-import asyncio
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +39,7 @@ from mirror.cache.outage import Outages
 from mirror.cache.owntoken import OwnToken
 from mirror.cache.pullthrough import PullThrough
 from mirror.cache.rules import Rules
+from mirror.cache.shelf import Shelf
 from mirror.cache.unwell import Unwell
 from mirror.cache.users import Users
 from mirror.clock import LOOK_EVERY, Clock, SystemClock
@@ -125,7 +125,7 @@ class Mirror:
             self._door.hurry()
 
     async def _compose(self, stack: AsyncExitStack) -> None:
-        settings, clock, telemetry = self._settings, SystemClock(), _telemetry()
+        settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
 
         def observe(event: Event) -> None:
             telemetry(event)
@@ -233,12 +233,13 @@ class Mirror:
             fills=fills, upstream=client, disk=disk, unwell=unwell, offline=settings.offline
         )
         stack.push_async_callback(mending.close)
+        hubs = registry.hubs(
+            secret=secret,
+            tree_limit=settings.huggingface_tree_limit,
+            ref_lifetime=settings.huggingface_ref_lifetime,
+        )
         pull = PullThrough(
-            hubs=registry.hubs(
-                secret=secret,
-                tree_limit=settings.huggingface_tree_limit,
-                ref_lifetime=settings.huggingface_ref_lifetime,
-            ),
+            hubs=hubs,
             asking=asking,
             bodies=bodies,
             catalog=index.catalog,
@@ -266,12 +267,16 @@ class Mirror:
             unwell=unwell,
             arrears=index.arrears,
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
+            readable=layout.readable,
             about={
                 "version": __version__,
                 "upstreams": {"huggingface": settings.huggingface_upstreams},
                 "offline": settings.offline,
+                "cache_folder": str(settings.data),
             },
+            open_hubs=registry.open_hubs(),
         )
+        telemetry.watch(keeper.report)
         stack.callback(keeper.write_touches)
         stack.enter_context(
             _house(settings, layout, ledger, store, partials, index.arrears, clock, observe)
@@ -281,6 +286,7 @@ class Mirror:
         await listen(stack, layout.control, Orders(grants))
         self._door = Door(
             keeper,
+            shelf=Shelf(index.catalog, hubs, clock),
             host=settings.host,
             port=settings.port,
             tls=tls,
@@ -345,14 +351,6 @@ async def _way_out(
         timeouts=Timeouts(connect=CONNECT),
         proxies=proxies,
     )
-
-
-def _telemetry() -> Telemetry:
-    """The counters of this event loop."""
-    telemetry, loop = Telemetry(), asyncio.get_running_loop()
-    sentence = "Asyncio tasks that have not ended; one that is never over is a leak."
-    telemetry.gauge("tasks", sentence, lambda: len(asyncio.all_tasks(loop)))
-    return telemetry
 
 
 def _house(  # noqa: PLR0913, PLR0917 -- each job's parts once

@@ -8,7 +8,7 @@ waiting for the writer. Nothing here knows how old is too old: facts come back w
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +37,9 @@ _INFOS_KEPT: Final = 8
 
 _LEAST: Final = b""
 _GREATEST: Final = b"\xff"  # begins no UTF-8 text
+
+# As SQLite's lower(): the letters of ASCII and no others.
+LOWER: Final = {upper: upper + 32 for upper in range(65, 91)}
 
 _COLUMNS: Final = "e.path, e.depth, e.kind, e.size, e.oid, e.digest, e.xet, e.raw"
 _THIS_REPO: Final = "(SELECT id FROM repos WHERE hub = ? AND name = ?)"
@@ -107,6 +110,28 @@ _REPOS: Final = """
         private, gated, visibility_at, seen_at
     FROM repos WHERE ? OR (private = 0 AND gated = 0) ORDER BY hub, name
 """
+_ROW: Final = """
+    SELECT hub, name, commits, files, files_stored, bytes_stored,
+        private, gated, visibility_at, seen_at
+    FROM repos WHERE hub = ? AND name = ?
+"""
+_SHOWN: Final = """
+    SELECT hub, name, commits, files, files_stored, bytes_stored,
+        private, gated, visibility_at, seen_at
+    FROM repos INDEXED BY repos_shown
+    WHERE private = 0 AND gated = 0 AND bytes_stored > 0
+        AND (hub, name) > (?, ?) AND (? = '' OR instr(lower(CAST(name AS TEXT)), ?))
+    ORDER BY hub, name LIMIT ?
+"""
+_SHOWN_COUNTS: Final = "SELECT hub, kind, repos FROM shown WHERE repos > 0"
+_MISSING: Final = f"""
+    SELECT e.path FROM entries e
+    WHERE e.snapshot = {_THIS_SNAPSHOT} AND e.digest IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM contents c WHERE c.digest = e.digest AND c.repo = {_THIS_REPO} AND c.stored
+    )
+    ORDER BY e.path LIMIT ?
+"""
+_KEYS: Final = "SELECT key FROM replies WHERE key > ? AND key >= ? AND key < ? ORDER BY key LIMIT ?"
 
 
 class Lookups:
@@ -240,6 +265,33 @@ class Lookups:
         """Every repo that something is known of, by name; gated and unknown ones are not public."""
         return [_repo_row(row) for row in self._rows(_REPOS, not public_only)]
 
+    def row(self, repo: Repo) -> RepoRow | None:
+        """What `repos` says of *repo*."""
+        row = self._row(_ROW, *_key(repo))
+        return None if row is None else _repo_row(row)
+
+    def shown(self, text: str, *, after: Repo | None, limit: int) -> Sequence[RepoRow]:
+        """Public repos of which bytes are stored and whose name has *text* in it, at most *limit*."""
+        begin = ("", _LEAST) if after is None else _key(after)
+        found = text.translate(LOWER).replace("\0", "\ufffd")  # no name has one: SQLite ends there
+        return [_repo_row(row) for row in self._rows(_SHOWN, *begin, found, found, limit)]
+
+    def shown_counts(self) -> Mapping[tuple[str, str], int]:
+        """How many repos `shown` could show, by hub and the first word of the name."""
+        rows = self._rows(_SHOWN_COUNTS)
+        return {(hub, packing.unname(kind)): repos for hub, kind, repos in rows}
+
+    def missing(self, repo: Repo, commit: str, limit: int) -> Sequence[str]:
+        """Paths of *commit* whose content is known and not stored, in path order, at most *limit*."""
+        rows = self._rows(_MISSING, *_key(repo), packing.pack(commit), *_key(repo), limit)
+        return [packing.unname(path) for (path,) in rows]
+
+    def keys(self, begin: str, *, after: str, limit: int) -> Sequence[str]:
+        """Keys of lasting replies that begin with *begin*, in order behind *after*, at most *limit*."""
+        low = packing.name(begin)
+        rows = self._rows(_KEYS, packing.name(after), low, low + _GREATEST, limit)
+        return [packing.unname(key) for (key,) in rows]
+
     # ── blobs ──────────────────────────────────────────────────────────────────────────────────
 
     def sha256_of(self, name: Digest) -> Digest | None:
@@ -251,6 +303,12 @@ class Lookups:
         """One stored blob."""
         row = self._row(_BLOB, bytes.fromhex(sha256.hex))
         return None if row is None else StoredBlob(sha256, *row)
+
+    def size_of(self, name: Digest) -> int | None:
+        """How many bytes the stored blob has that *name* names."""
+        sha256 = name if name.algorithm == SHA256 else self.sha256_of(name)
+        blob = None if sha256 is None else self.blob(sha256)
+        return None if blob is None else blob.size
 
     def totals(self) -> Totals:
         """What is stored, in all."""

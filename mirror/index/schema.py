@@ -9,7 +9,8 @@
             │      :
             │    links ───── blobs          git blob sha1 → sha256; what is stored, and when last used
             └─< xets ─────── entries        the same by its Xet hash, if that was ever shown
-    aliases   verdicts   replies   totals   each by its own key
+    aliases   verdicts   replies            each by its own key
+    totals   shown                          counts, kept by triggers
 
 The catalog is a cache of the records and the journal. A file of another version, or a damaged one, is
 thrown away and rebuilt from them; nothing is ever migrated, so no migration can be wrong. Until a rebuild
@@ -47,6 +48,13 @@ CREATE TABLE repos (
     bytes_stored INTEGER NOT NULL DEFAULT 0,
     UNIQUE (hub, name)
 ) STRICT;
+-- What pages show to everybody, in the order in which they show it.
+CREATE INDEX repos_shown ON repos (hub, name) WHERE private = 0 AND gated = 0 AND bytes_stored > 0;
+
+-- How many those are, by hub and first word of the name: probes ask often, and counting takes a while.
+CREATE TABLE shown (
+    hub TEXT NOT NULL, kind BLOB NOT NULL, repos INTEGER NOT NULL, PRIMARY KEY (hub, kind)
+) WITHOUT ROWID, STRICT;
 
 CREATE TABLE refs (
     repo INTEGER NOT NULL,
@@ -174,7 +182,20 @@ _KNOW_XET: Final = """
     ON CONFLICT (xet, repo) DO NOTHING;
 """
 
+_SHOWN: Final = "(({0}.private = 0 AND {0}.gated = 0 AND {0}.bytes_stored > 0) IS TRUE)"
+
 _TRIGGERS: Final = f"""
+CREATE TRIGGER repo_shown AFTER UPDATE ON repos
+WHEN {_SHOWN.format("OLD")} <> {_SHOWN.format("NEW")} BEGIN
+    INSERT INTO shown (hub, kind, repos)
+    VALUES (
+        NEW.hub,
+        substr(NEW.name, 1, max(instr(NEW.name, x'2f') - 1, 0)),
+        {_SHOWN.format("NEW")} - {_SHOWN.format("OLD")}
+    )
+    ON CONFLICT (hub, kind) DO UPDATE SET repos = repos + excluded.repos;
+END;
+
 CREATE TRIGGER commit_known AFTER INSERT ON snapshots BEGIN
     UPDATE repos SET commits = commits + 1 WHERE id = NEW.repo;
 END;

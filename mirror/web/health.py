@@ -1,0 +1,44 @@
+"""The state of the mirror for probes: 200 while anything can be served, and what is wrong in sentences.
+
+Probes come every few seconds from many places, so nothing here grows with what is stored.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mirror.cache.keeper import Keeper
+from mirror.cache.shelf import Shelf
+from mirror.errors import MirrorError
+from mirror.web.frame import mapping, number
+
+_UNREADABLE: Final = "The index cannot be read: nothing can be served."
+
+
+class Health:
+    """Answers probes from what *keeper* reports and *shelf* holds."""
+
+    def __init__(self, keeper: Keeper, shelf: Shelf | None) -> None:
+        self._keeper = keeper
+        self._shelf = shelf
+
+    async def look(self, target: str | None = None) -> tuple[int, Mapping[str, Any]]:
+        """The status of the answer and what it says; with *target* also whether that is here.
+
+        Raises `QuestionError` for what is no target.
+        """
+        try:
+            report = dict(self._keeper.report())
+        except MirrorError:
+            return 503, {"status": "unhealthy", "reasons": [_UNREADABLE]}
+        serving = bool(report.pop("serving", True))
+        if not serving:
+            report["status"] = "unhealthy"
+        kinds = [mapping(hub) for hub in mapping(report.get("cached")).values()]
+        report["models_cached"] = sum(int(number(hub.get("models"))) for hub in kinds)
+        if traffic := mapping(report.get("traffic")):
+            # The hours are the home page's; here they would be most of the answer.
+            report["traffic"] = {key: value for key, value in traffic.items() if key != "hours"}
+        if target is not None and self._shelf is not None:
+            report |= await asyncio.to_thread(self._shelf.target, target)
+        return 200 if serving else 503, report
