@@ -7,6 +7,7 @@ Other hosts publish less: part of a sha256 in a file's name, an MD5 in a header,
 known by where they come from, until the first download says which sha256 that is.
 """
 
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
@@ -97,6 +98,12 @@ def source_of(*words: str) -> Digest:
 def sha256_of(data: Buffer) -> Digest:
     """Name *data* by its sha256."""
     return Digest(SHA256, hashlib.sha256(data).hexdigest())
+
+
+def repr_digest(digest: Digest) -> tuple[str, str]:
+    """The header that tells a client the sha256 of a whole file (``Repr-Digest``, RFC 9530 §3)."""
+    told = base64.b64encode(bytes.fromhex(digest.hex)).decode("ascii")
+    return ("Repr-Digest", f"sha-256=:{told}:")
 
 
 def git_sha1_of(data: Buffer) -> Digest:

@@ -283,7 +283,7 @@ class Mirror:
         )
 
         # The operator's door, and everybody's, opened last and closed first.
-        await listen(stack, layout.control, Orders(grants))
+        await listen(stack, layout.control, Orders(grants, lambda: self.url))
         self._door = Door(
             keeper,
             shelf=Shelf(index.catalog, hubs, clock),

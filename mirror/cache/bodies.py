@@ -17,6 +17,7 @@ from mirror.cache.making import Making
 from mirror.cache.outage import Outages
 from mirror.cache.through import can_pass, pass_through
 from mirror.cache.unwell import Unwell
+from mirror.digest import SOURCE, repr_digest
 from mirror.errors import (
     MirrorError,
     OfflineError,
@@ -75,7 +76,7 @@ class Bodies:
         instead of bytes, `OfflineError` when it cannot be asked, and `NoLongerOpenError` when the
         question must be judged anew.
         """
-        answer = await self._made(hub, question, answer, voice, view)
+        answer = self._told(await self._made(hub, question, answer, voice, view))
         blobs = wanted(answer, head)
         cold = [blob for blob in blobs if not self._fills.holds(blob)]
         if not cold:
@@ -135,7 +136,18 @@ class Bodies:
             self._outages.answered(hub.name)
         spans = (Span(blob, 0, blob.size),) if blob.size else ()
         found = "miss" if lacks else answer.found
-        return replace(answer, body=spans, etag=blob.digest.hex, found=found, derived=None)
+        headers = (*answer.headers, repr_digest(blob.digest))
+        etag = blob.digest.hex
+        return replace(answer, headers=headers, body=spans, etag=etag, found=found, derived=None)
+
+    def _told(self, answer: Answer) -> Answer:
+        """*answer* with the digest of a file that nobody publishes one of, once it has been here."""
+        match answer.body:
+            case (Span(blob=blob),) if blob.digest.algorithm == SOURCE:
+                name = self._fills.name_of(blob.digest)
+                if name is not None:
+                    return replace(answer, headers=(*answer.headers, repr_digest(name)))
+        return answer
 
     async def tunnel(self, hub: Hub, question: Tunnel, voice: Voice) -> Relay:
         """Open what can only be passed on, as it comes."""

@@ -16,6 +16,7 @@ from mirror.errors import MirrorError
 _VERBS: Final = {
     "serve": "Run the mirror.",
     "verify": "Check what is stored, and mend it.",
+    "export": "Lay models out as their clients would have cached them.",
     "grant": "Say who may read a repo, whatever the hub says.",
     "user": "Write an entry for the file of local users.",
     "config": "Show every setting and where its value came from.",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from mirror.digest import sha256_of, source_of
+from mirror.digest import SHA256, repr_digest, sha256_of, source_of
 from mirror.errors import (
     MethodRefusedError,
     MirrorError,
@@ -187,6 +187,8 @@ class Hosted:
             return Answer(200, head, ranges=True, derived=wanted)
         if "x-goog-hash" in headers and published(known.response):  # kagglehub compares it.
             head = (*head, ("X-Goog-Hash", header_text(headers["x-goog-hash"])))
+        if blob.digest.algorithm == SHA256:
+            head = (*head, repr_digest(blob.digest))
         body = (Span(blob, 0, size),) if size else ()
         return Answer(200, head, body, etag=blob.digest.hex, ranges=True)
 

@@ -203,6 +203,20 @@ def link(source: Path, final: Path, *, folders: FolderSyncs | None = None) -> No
     _synced(final.parent, folders)
 
 
+def point(temporary: Path, final: Path, to: str) -> None:
+    """Put a symbolic link to *to* in place, over a file or a link that is there.
+
+    Raises `OSError`, also where the file system has no such links.
+    """
+    temporary.symlink_to(to)
+    try:
+        os.rename(temporary, final)
+    except OSError:
+        remove(temporary)
+        raise
+    sync_folder(final.parent)
+
+
 def move(source: Path, final: Path) -> None:
     """Rename without syncing: for what leaves the store, where a crash may bring it back.
 

@@ -17,11 +17,16 @@ _MOST_READERS: Final = 1000
 
 
 class Orders:
-    """The orders over one data folder; each may block on the disk and be called from any thread."""
+    """The orders over one data folder; each may block on the disk and be called from any thread.
 
-    def __init__(self, grants: Grants) -> None:
+    *address* is that of the server that takes them, ``""`` where none serves.
+    """
+
+    def __init__(self, grants: Grants, address: Callable[[], str] = str) -> None:
         self._grants = grants
+        self._address = address
         self._orders: Mapping[str, Order] = {
+            "address": self._where,
             "grant": self._grant,
             "grants": self._held,
             "ungrant": self._ungrant,
@@ -58,6 +63,13 @@ class Orders:
                 hint="`modelmirror grant` alone lists what is.",
             )
         return self._held({})
+
+    def _where(self, _arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not (url := self._address()):
+            raise QuestionError(
+                "This mirror does not serve yet, or no longer.", hint="Ask again in a moment."
+            )
+        return {"url": url}
 
     def _held(self, _arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"grants": {pattern: list(names) for pattern, names in self._grants.held().items()}}

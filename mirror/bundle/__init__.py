@@ -1,0 +1,1 @@
+"""Carrying what a mirror has to places without one."""

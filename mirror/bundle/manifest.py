@@ -1,0 +1,226 @@
+"""The manifest of an exported folder: what each target needs, and what every file was when it was written.
+
+``DIR/.modelmirror.json``, UTF-8 with its keys sorted. A file is believed when its size and modification time
+(whole seconds) are those of the manifest; where only the time differs it is hashed. The start-up hook's
+``check`` reads the same file where modelmirror is not installed.
+"""
+
+import hashlib
+import json
+import os
+import posixpath
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+from mirror.errors import MirrorError, StoreError
+from mirror.store import durable
+
+NAME: Final = ".modelmirror.json"
+FORMAT: Final = "modelmirror-cache"
+VERSION: Final = 1
+
+_PIECE: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A real file: its *size* in bytes, *sha256* in hex, and modification time in whole seconds.
+
+    *etag* is the tag that the mirror had for it.
+    """
+
+    size: int
+    sha256: str
+    mtime: int
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needed:
+    """What one target needs: paths of *files* and *links*.
+
+    *shape* is the digest of everything that its layout depends on; *state* is what the mirror told of
+    it last (a commit, entity tags). *rest* are keys of other versions, which are kept.
+    """
+
+    target: str
+    files: tuple[str, ...]
+    links: tuple[str, ...]
+    shape: str = ""
+    state: str = ""
+    rest: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Manifest:
+    """The manifest of *folder*; changed in memory, written by `save`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.targets: dict[str, Needed] = {}
+        self.files: dict[str, Kept] = {}
+        self.links: dict[str, str] = {}
+        self.environment: dict[str, str] = {}
+        self._rest: dict[str, Any] = {}
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the manifest of *folder*, an empty one where there is none.
+
+        Raises `MirrorError` for one of a higher version, or that is damaged.
+        """
+        manifest, path = cls(folder), folder / NAME
+        try:
+            form = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return manifest
+        except OSError as error:
+            raise durable.disk_error(error, f"{path} cannot be read") from error
+        except ValueError as error:
+            raise _damaged(path) from error
+        if not isinstance(form, dict) or form.get("format") != FORMAT:
+            raise _damaged(path)
+        if form.get("version") != VERSION:
+            raise MirrorError(
+                f"{path} is of version {form.get('version')}, which this modelmirror does not know.",
+                hint="Use the version of modelmirror that wrote it, or another folder.",
+            )
+        try:
+            manifest._read(form)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _damaged(path) from error
+        return manifest
+
+    def save(self) -> None:
+        """Put the manifest in place whole, on the disk. Raises `StoreError`."""
+        form = {
+            **self._rest,
+            "format": FORMAT,
+            "version": VERSION,
+            "targets": [_written(self.targets[name]) for name in sorted(self.targets)],
+            "files": {
+                path: {name: value for name, value in asdict(kept).items() if value != ""}
+                for path, kept in self.files.items()
+            },
+            "links": self.links,
+            "environment": self.environment,
+        }
+        text = json.dumps(form, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+        temporary = self.folder / f"{NAME}.new"
+        durable.remove(temporary)
+        durable.write(temporary, self.folder / NAME, text.encode())
+        (self.folder / NAME).chmod(0o644)  # whatever the umask is
+
+    def prune(self) -> None:
+        """Forget files and links that no target needs any more; they stay where they are."""
+        files = {path for needed in self.targets.values() for path in needed.files}
+        links = {path for needed in self.targets.values() for path in needed.links}
+        self.files = {path: kept for path, kept in self.files.items() if path in files}
+        self.links = {path: to for path, to in self.links.items() if path in links}
+
+    def note(self, path: str, sha256: str, etag: str = "") -> None:
+        """Remember the file at *path* as it is now."""
+        status = os.lstat(self.folder / path)
+        self.files[path] = Kept(status.st_size, sha256, int(status.st_mtime), etag)
+
+    # ── is it here? ────────────────────────────────────────────────────────────────────────────
+
+    def lacks(self, needed: Needed, *, read: bool) -> list[str]:
+        """The paths of *needed* that are missing or not what they were; with *read* all are hashed."""
+        bad = [path for path in needed.files if not self.holds(path, read=read)]
+        return bad + [path for path in needed.links if not self.leads(path)]
+
+    def holds(self, path: str, *, read: bool) -> bool:
+        """Whether the file at *path* is what it was when it was written."""
+        kept = self.files.get(path)
+        if kept is None:
+            return False
+        try:
+            status = os.lstat(self.folder / path)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != kept.size:
+                return False
+            if int(status.st_mtime) == kept.mtime and not read:
+                return True
+            if sha256_of_file(self.folder / path) != kept.sha256:
+                return False
+        except OSError:
+            return False
+        self.files[path] = replace(kept, mtime=int(status.st_mtime))
+        return True
+
+    def leads(self, path: str) -> bool:
+        """Whether the link at *path* points where it did."""
+        try:
+            return os.readlink(self.folder / path) == self.links.get(path)  # noqa: PTH115
+        except OSError:
+            return False
+
+    def _read(self, form: Mapping[str, Any]) -> None:
+        known = {"targets", "files", "links", "environment"}
+        self._rest = {name: value for name, value in form.items() if name not in known}
+        for path, said in form["files"].items():
+            self.files[_inside(path)] = Kept(
+                int(said["size"]),
+                str(said["sha256"]),
+                int(said["mtime"]),
+                str(said.get("etag", "")),
+            )
+        for path, to in form["links"].items():
+            self.links[_inside(path)] = str(to)
+        self.environment = {str(name): str(value) for name, value in form["environment"].items()}
+        for said in form["targets"]:
+            rest = {name: value for name, value in said.items() if name not in _FIELDS}
+            self.targets[str(said["target"])] = Needed(
+                target=str(said["target"]),
+                files=tuple(map(_inside, said["files"])),
+                links=tuple(map(_inside, said["links"])),
+                shape=str(said.get("shape", "")),
+                state=str(said.get("state", "")),
+                rest=rest,
+            )
+
+
+_FIELDS: Final = frozenset({"target", "files", "links", "shape", "state"})
+
+
+def sha256_of_file(path: Path) -> str:
+    """The sha256 of a file's content in hex. Raises `OSError`."""
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def shape_of(*words: str | Iterable[str]) -> str:
+    """One name for all that a layout depends on."""
+    text = json.dumps([word if isinstance(word, str) else sorted(word) for word in words])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _written(needed: Needed) -> dict[str, Any]:
+    return {
+        **needed.rest,
+        "target": needed.target,
+        "files": sorted(needed.files),
+        "links": sorted(needed.links),
+        "shape": needed.shape,
+        "state": needed.state,
+    }
+
+
+def _inside(path: str) -> str:
+    """A path of the manifest, if it stays inside the folder; raises `ValueError`."""
+    if (
+        path.startswith("/")
+        or posixpath.normpath(path) != path
+        or path.split("/", maxsplit=1)[0] == ".."
+    ):
+        raise ValueError(path)
+    return path
+
+
+def _damaged(path: Path) -> StoreError:
+    return StoreError(
+        f"{path} is not the manifest of an exported cache, or it is damaged.",
+        hint=f"Remove it and export again: rm {path}. What is whole is not fetched again.",
+    )

@@ -1,0 +1,188 @@
+"""`modelmirror export`: lay out what clients would have in their own caches, for where there is no mirror."""
+
+import posixpath
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from mirror.bundle import dotenv
+from mirror.bundle.endpoint import Endpoint
+from mirror.bundle.exporting import Export, Report, Wanted
+from mirror.bundle.places import KNOWN, Places, common_root
+from mirror.bundle.store import Links, Shelf
+from mirror.cli.exits import FAILED
+from mirror.cli.inside import mirror_of
+from mirror.cli.telling import Events, Plain, Telling
+from mirror.errors import QuestionError
+from mirror.store.layout import Layout
+from mirror.targets import REPOS, Kind, Target, placed
+
+
+@click.command("export")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET[=PATH]...")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["cache"]),
+    required=True,
+    help="cache: what clients have in their own caches, ready to be mounted read-only.",
+)
+@click.option("--endpoint", metavar="URL", help="A running mirror; then no data folder is needed.")
+@click.option("--data", type=click.Path(path_type=Path), help="The data folder.")
+@click.option("--set", "pairs", multiple=True, metavar="VAR=PATH", help="A variable of the app.")
+@click.option(
+    "--env-file",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file with the variables of the app.",
+)
+@click.option("--root", metavar="PATH", help="Where DIR will be, as the app sees it.")
+@click.option(
+    "--links",
+    type=click.Choice([links.value for links in Links]),
+    default=Links.REFLINK.value,
+    show_default=True,
+    help="What is shared with the store; none: real files only, fit for installers.",
+)
+@click.option("--include", multiple=True, metavar="GLOB", help="Of repos, only these files.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Of repos, not these files.")
+@click.option("--verify", is_flag=True, help="Hash again what is there.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, one event a line, for programs.")
+@click.option("--config", "file", type=click.Path(path_type=Path), help="A settings file (TOML).")
+def command(  # noqa: PLR0913 -- each flag once
+    *,
+    folder: Path,
+    targets: tuple[str, ...],
+    form: str,
+    endpoint: str | None,
+    data: Path | None,
+    pairs: tuple[str, ...],
+    files: tuple[Path, ...],
+    root: str | None,
+    links: str,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    verify: bool,
+    as_json: bool,
+    file: Path | None,
+) -> None:
+    """Lay TARGETs out in DIR as their clients would have cached them, and say what to set.
+
+    TARGET is org/name[@revision], dataset:org/name, whisper:base, torch:resnet18-f37072fd.pth,
+    torchhub:owner/repo[:ref], tfhub:google/yamnet/1, kaggle:owner/model/framework/variation/version,
+    tiktoken:cl100k_base, nltk:punkt_tab, spacy:de_core_news_lg[==3.8.0], or https://host/path. With =PATH it
+    goes there instead: a repo as a flat folder, a file as that file, or with a slash at the end into it.
+
+    What is there and whole is not fetched again.
+    """
+    del form
+    try:
+        wanted = _wanted(targets, include, exclude)
+        variables = _variables(files, pairs, "".join(targets))
+        places = _places(variables, root, wanted, folder)
+        for one in wanted:
+            _ = places.below(one.place) if one.place else places.caches(*_of(one.target))
+    except QuestionError as error:
+        raise click.UsageError(str(error)) from error
+    voice: Telling = Events(folder) if as_json else Plain(folder)
+    choice = Links(links)
+    with voice, _mirror(endpoint, data, file) as (url, layout):
+        asked = Endpoint(url, _token(wanted))
+        export = Export(
+            folder,
+            asked,
+            places,
+            voice,
+            shelf=None if layout is None else lambda working: Shelf(layout, choice, working),
+            real=choice is Links.NONE,
+            verify=verify,
+        )
+        report = export.run(wanted)
+        voice.end(report, _environment(report, places.root))
+    if report.failed:
+        sys.exit(FAILED)
+
+
+@contextmanager
+def _mirror(
+    endpoint: str | None, data: Path | None, file: Path | None
+) -> Iterator[tuple[str, Layout | None]]:
+    if endpoint is not None:
+        yield endpoint, None
+        return
+    with mirror_of(data, file) as found:
+        yield found
+
+
+def _wanted(
+    targets: Sequence[str], include: tuple[str, ...], exclude: tuple[str, ...]
+) -> list[Wanted]:
+    found = []
+    for text in targets:
+        target, place = placed(text)
+        found.append(Wanted(Target.parse(target).only(include, exclude), place))
+    return found
+
+
+def _variables(files: Sequence[Path], pairs: Sequence[str], said: str) -> dict[str, str]:
+    """The app's variables: those of the files, a later one before an earlier, and those that are set.
+
+    Raises `QuestionError` for one that is set and that neither a client reads nor a place, in *said*, names.
+    """
+    found: dict[str, str] = {}
+    for file in files:
+        try:
+            found.update(dotenv.read(file.read_text(encoding="utf-8"), str(file)))
+        except (OSError, UnicodeDecodeError) as error:
+            raise QuestionError(f"{file} cannot be read: {error}.") from error
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier() or not value:
+            raise QuestionError(f"{pair!r} sets nothing.", hint="Write --set HF_HOME=/app/models.")
+        found[name] = value
+        if name not in KNOWN and not re.search(rf"\$\{{?{name}\b", said + " ".join(pairs)):
+            raise QuestionError(
+                f"No client that is known reads {name}, and no place names it.",
+                hint=f"Known are {', '.join(sorted(KNOWN))}.",
+            )
+    return found
+
+
+def _places(
+    variables: Mapping[str, str], root: str | None, wanted: Sequence[Wanted], folder: Path
+) -> Places:
+    if root is None:
+        asked = [(*_of(one.target), one.place) for one in wanted]
+        root = common_root(variables, asked, str(folder.absolute()))
+    elif not root.startswith("/"):
+        raise QuestionError(
+            f"--root {root!r} is no path of the app.", hint="It begins with a slash."
+        )
+    return Places(variables, root)
+
+
+def _of(target: Target) -> tuple[Kind, str]:
+    return target.kind, target.name if target.kind is Kind.URL else ""
+
+
+def _token(wanted: Sequence[Wanted]) -> str:
+    """The token that the Hub's own clients would send, where a repo is wanted."""
+    if not any(one.target.kind in REPOS for one in wanted):
+        return ""
+    from huggingface_hub import get_token  # noqa: PLC0415 -- 0.2 s that others need not pay
+
+    return get_token() or ""
+
+
+def _environment(report: Report, root: str) -> dict[str, str]:
+    """What is to be set where the folder is at *root*."""
+    return {
+        name: posixpath.normpath(posixpath.join(root, value))
+        for name, value in sorted(report.environment.items())
+    }

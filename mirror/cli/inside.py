@@ -1,0 +1,101 @@
+"""Which mirror a verb asks: the one that runs on the data folder, or one of its own."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mirror.cli.logs import set_up
+from mirror.cli.settings import read
+from mirror.config import Settings
+from mirror.errors import MirrorError
+from mirror.store.layout import Layout
+from mirror.upkeep.reach import order
+
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 -- compared, not bound
+
+
+@contextmanager
+def mirror_of(data: Path | None, file: Path | None) -> Iterator[tuple[str, Layout]]:
+    """The address of a mirror on the data folder *data*, and that folder.
+
+    Where none runs one is started for as long as the context lasts: for this machine alone, on a free port,
+    with the settings that `serve` would have. Raises `MirrorError` where that cannot be.
+    """
+    settings = read({"data": data}, file).settings
+    layout = Layout(settings.data)
+    told = order(layout.control, "address", {}) if layout.root.is_dir() else None
+    if told is not None:
+        yield _from_here(str(told["url"])), layout
+        return
+    with _started(settings) as url:
+        yield url, layout
+
+
+def _from_here(url: str) -> str:
+    """The address at which this machine reaches a server that listens on all of them."""
+    parts = urlsplit(url)
+    if parts.scheme != "http":
+        raise MirrorError(
+            f"The mirror on this data folder serves {url}, and this does not know its name.",
+            hint="Name it as its certificate does: --endpoint https://NAME:PORT.",
+        )
+    near = _ANYWHERE.get(parts.hostname or "")
+    return url if near is None else f"http://{near}:{parts.port}"
+
+
+@contextmanager
+def _started(settings: Settings) -> Iterator[str]:
+    """A mirror in a thread of this process."""
+    set_up("warning", settings.log_format)
+    settings = replace(
+        settings,
+        host="127.0.0.1",
+        port=0,
+        tls_cert=None,
+        tls_key=None,
+        public_url="",
+        log_level="warning",
+    )
+    running = _Running(settings)
+    thread = threading.Thread(target=running.run, name="mirror")
+    thread.start()
+    try:
+        yield running.url.result()
+    finally:
+        running.stop()
+        thread.join()
+
+
+class _Running:
+    """The life of the mirror in its thread: `url` is known once it serves, or says why it cannot."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self.url: Future[str] = Future()
+
+    def run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 -- handed to whoever waits
+            if not self.url.done():
+                self.url.set_exception(error)
+
+    def stop(self) -> None:
+        """Have it end; one that never served has ended already."""
+        if self._loop is not None and self._stopping is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    async def _serve(self) -> None:
+        from mirror.wiring import Mirror  # noqa: PLC0415 -- imports the whole server
+
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        async with Mirror(self._settings) as mirror:
+            self.url.set_result(mirror.url)
+            await self._stopping.wait()
