@@ -212,7 +212,9 @@ class _State(Collector):
         store = report["store"]
         yield _gauge("healthy", _HEALTHY, report["status"] == "healthy")
         yield _gauge("offline", "Whether the mirror is offline by setting.", report["offline_mode"])
-        yield _gauge("build_info", "Always 1; the version is the label.", 1, version=report["version"])
+        yield _gauge(
+            "build_info", "Always 1; the version is the label.", 1, version=report["version"]
+        )
         yield _gauge("stored_bytes", "Bytes of the blobs that are stored.", store["bytes"])
         yield _gauge("stored_blobs", "Blobs that are stored.", store["blobs"])
         for name, what in (("quota", _QUOTA), ("free", _FREE)):
@@ -230,8 +232,10 @@ class _State(Collector):
             },
         )
         hubs = dict.fromkeys(report["upstreams"], 1) | dict.fromkeys(report["down"], 0)
-        up = {(hub,): state for hub, state in hubs.items()}
-        yield _table("upstream_up", "Whether upstream answered when it was last asked.", ("hub",), up)
+        up: dict[tuple[str, ...], float] = {(hub,): state for hub, state in hubs.items()}
+        yield _table(
+            "upstream_up", "Whether upstream answered when it was last asked.", ("hub",), up
+        )
 
 
 _HEALTHY: Final = "Whether nothing is wrong; /health says what is."

@@ -3,11 +3,11 @@
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from mirror.bundle import layouts
-from mirror.bundle.endpoint import AnswerRefusedError, Endpoint
+from mirror.bundle.endpoint import AnswerRefusedError, Head
 from mirror.bundle.layouts import Member, Package
 from mirror.bundle.places import Folder, Places
 from mirror.bundle.plan import File, Packing, Plan
@@ -39,13 +39,25 @@ _ATTRIBUTE: Final = re.compile(r'([a-z0-9_]+)="([^"]*)"')
 _LINK: Final = re.compile(r'<a href="[^"#]*/([^"/#]+)(?:#sha256=([0-9a-f]{64}))?"')
 
 
+class Documents(Protocol):
+    """Where small documents are read: a mirror over HTTP (`Endpoint`), or what is stored of them."""
+
+    def document(self, target: str, *, restricted: bool = False) -> tuple[Head, bytes]:
+        """Fetch a small body whole. Raises `MirrorError`."""
+        ...
+
+    def json(self, target: str, *, restricted: bool = False) -> tuple[Head, Any]:
+        """Fetch a document and read it as JSON. Raises `MirrorError`."""
+        ...
+
+
 class Planner:
     """Makes plans of what the mirror at *endpoint* tells; *places* say where things go.
 
     With *real* a plan has no symbolic links.
     """
 
-    def __init__(self, endpoint: Endpoint, places: Places, *, real: bool) -> None:
+    def __init__(self, endpoint: Documents, places: Places, *, real: bool) -> None:
         self._endpoint = endpoint
         self._places = places
         self._real = real

@@ -18,9 +18,10 @@ from mirror.errors import MirrorError
 from mirror.hubs.base import Hub
 from mirror.index.protocol import Index, RepoRow, Totals
 from mirror.messages import Derived, RequestHead, Span
-from mirror.names import Artifact, Entry, Ref, Repo, SnapshotState
+from mirror.names import Access, Artifact, Document, Entry, Ref, Repo, SnapshotState
 
-# Rows of one page: what a person reads, and a browser lays out at once.
+# Repos, and files, on one page: what a person looks through. There is more on the home page than repos.
+MAX_REPOS: Final = 50
 MAX_ROWS: Final = 200
 # Revisions that a page offers.
 MAX_REVISIONS: Final = 50
@@ -28,6 +29,9 @@ MAX_REVISIONS: Final = 50
 _KEYS: Final = 1000
 # Files of other hosts are counted again at most this share of the time: 10 000 of them take a second.
 _SHARE: Final = 0.05
+
+# Commits of which it is remembered what they lack: those that probes ask for again and again.
+_REMEMBERED: Final = 256
 
 # How answers to the question for a file's head are kept (`mirror.hubs.hosted`).
 _HEADS: Final = ("HEAD https://", "PROBE https://")
@@ -50,13 +54,13 @@ class Leaf:
     """
 
     row: RepoRow
-    revision: str
-    commit: str
-    refs: Sequence[Ref]
-    whole: bool
-    folder: str
-    members: Sequence[Member]
-    more: bool
+    revision: str = ""
+    commit: str = ""
+    refs: Sequence[Ref] = ()
+    whole: bool = False
+    folder: str = ""
+    members: Sequence[Member] = ()
+    more: bool = False
 
 
 class Shelf:
@@ -69,11 +73,13 @@ class Shelf:
         self._counting = threading.Lock()
         self._counted: tuple[Totals | None, Mapping[str, Totals]] = (None, {})
         self._again = 0.0  # monotonic: not before
+        # Of commits that were looked at: when, in drops, and the first paths that were not here.
+        self._lacked: dict[tuple[Repo, str], tuple[int, tuple[str, ...]]] = {}
 
     def repos(self, text: str, after: Repo | None) -> tuple[Sequence[RepoRow], bool]:
         """Repos whose name has *text* in it, from behind *after*, and whether more follow."""
-        rows = self._catalog.shown(text, after=after, limit=MAX_ROWS + 1)
-        return rows[:MAX_ROWS], len(rows) > MAX_ROWS
+        rows = self._catalog.shown(text, after=after, limit=MAX_REPOS + 1)
+        return rows[:MAX_REPOS], len(rows) > MAX_REPOS
 
     def repo(self, repo: Repo, revision: str, folder: str, after: str) -> Leaf | None:
         """A page of *repo* at *revision*, "" for the branch ``main`` or else what was seen last.
@@ -84,11 +90,11 @@ class Shelf:
         row = self._row(repo, view)
         if row is None:
             return None
-        refs = sorted(view.refs(repo), key=lambda ref: ref.seen_at, reverse=True)
+        refs = _newest_first(view.refs(repo))
         named = [ref for ref in refs if ref.revision != ref.commit]
-        found = _chosen(refs, revision)
+        found = self._revision(repo, revision, view)
         if found is None:
-            return None if revision else Leaf(row, "", "", (), False, "", (), False)
+            return None if revision else Leaf(row)
         snapshot = view.snapshot(repo, found.commit)
         page = view.listing(
             repo, found.commit, folder, recursive=False, after=after, limit=MAX_ROWS + 1
@@ -117,10 +123,77 @@ class Shelf:
                 self._again = ended + (ended - began) * (1 / _SHARE - 1)
             return self._counted[1]
 
-    def holds_file(self, path: str, query: str = "") -> bool:
+    def lacking(self, repo: Repo, revision: str, limit: int) -> Sequence[str] | None:
+        """Paths of public *repo* at *revision* ("" as for `repo`) that are not here, at most *limit*.
+
+        `None` where there is no such repo to be told of, or its list of files is not known to the end.
+        """
+        view = self._view()
+        row, found = self._row(repo, view), self._revision(repo, revision, view)
+        snapshot = None if row is None or found is None else view.snapshot(repo, found.commit)
+        if row is None or snapshot is None or snapshot.state is not SnapshotState.COMPLETE:
+            return None
+        if row.files_stored == row.files:
+            return []
+        if limit > MAX_ROWS:  # too much to remember
+            return self._catalog.missing(repo, snapshot.commit, limit=limit)
+        return self._lacking(repo, snapshot.commit, view, limit)
+
+    def _lacking(self, repo: Repo, commit: str, view: View, limit: int) -> Sequence[str]:
+        """The same of a list that does not change: what was found is looked at again first.
+
+        What was here is here still while nothing was dropped, so the search goes on where it ended.
+        """
+        drops = self._catalog.drops
+        counted, lacked = self._lacked.pop((repo, commit), (-1, ("",)))
+        if counted != drops:
+            lacked = ("",)
+        still = [
+            path
+            for path in lacked
+            if (entry := view.entry(repo, commit, path)) is not None and not self._holds(entry)
+        ]
+        if lacked and len(still) < limit:
+            further = self._catalog.missing(
+                repo, commit, after=lacked[-1], limit=limit - len(still)
+            )
+            still += further
+        self._lacked[repo, commit] = (drops, tuple(still))
+        while len(self._lacked) > _REMEMBERED:
+            self._lacked.pop(next(iter(self._lacked)), None)
+        return still
+
+    def holds_path(self, repo: Repo, revision: str, path: str) -> bool:
+        """Whether the file at *path* of public *repo* is here."""
+        view = self._view()
+        found = self._revision(repo, revision, view)
+        if found is None or self._row(repo, view) is None:
+            return False
+        entry = view.entry(repo, found.commit, path)
+        return entry is not None and self._holds(entry)
+
+    def holds_file(self, path: str, query: str) -> bool:
         """Whether the file that a client would get at *path* is here, of a hub that knows no readers."""
         found = self._file(path, query, self._view())
         return found is not None and self._catalog.size_of(found[1]) is not None
+
+    def document(self, path: str, query: str) -> bytes | None:
+        """The document that a client would get at *path*, of a hub that knows no readers, if it is known."""
+        head = RequestHead("GET", path, query, {}, None, "")
+        for hub in self._hubs:
+            try:
+                question = hub.recognise(head, b"")
+                if question is None:
+                    continue
+                if not isinstance(question, Document) or question.access is not Access.NONE:
+                    return None
+                answer = hub.answer(question, self._view(), "")
+            except MirrorError:
+                return None
+            literal = [part for part in answer.body if isinstance(part, bytes)]
+            whole = answer.status == 200 and len(literal) == len(answer.body)
+            return b"".join(literal) if whole else None
+        return None
 
     # ── how ────────────────────────────────────────────────────────────────────────────────────
 
@@ -135,6 +208,14 @@ class Shelf:
         if seen is None or seen.private or seen.gated:
             return None
         return self._catalog.row(repo)
+
+    def _revision(self, repo: Repo, revision: str, view: View) -> Ref | None:
+        """The ref that *revision* means: a branch, a tag, a commit; "" the main branch, else the newest."""
+        refs = _newest_first(view.refs(repo))
+        if revision:
+            return next((ref for ref in refs if revision in {ref.revision, ref.commit}), None)
+        main = next((ref for ref in refs if ref.revision == "main"), None)
+        return main or next(iter(refs), None)
 
     def _holds(self, entry: Entry) -> bool:
         return entry.digest is not None and self._catalog.size_of(entry.digest) is not None
@@ -186,12 +267,8 @@ class Shelf:
         return None
 
 
-def _chosen(refs: Sequence[Ref], revision: str) -> Ref | None:
-    """The ref that *revision* means among *refs*, newest first."""
-    if revision:
-        return next((ref for ref in refs if revision in {ref.revision, ref.commit}), None)
-    main = next((ref for ref in refs if ref.revision == "main"), None)
-    return main or next(iter(refs), None)
+def _newest_first(refs: Sequence[Ref]) -> list[Ref]:
+    return sorted(refs, key=lambda ref: ref.seen_at, reverse=True)
 
 
 def _name(derived: Derived | None, body: Sequence[bytes | Span]) -> Digest | None:

@@ -48,6 +48,7 @@ class Catalog(Overlay):
         self._writer.start()
         self._fresh = fresh
         self._last_use = last_use  # moved by the writer's thread alone
+        self._drops = 0
 
     @classmethod
     def open(cls, path: Path, *, killed: bool = False, bound: int = BOUND) -> Self:
@@ -132,10 +133,16 @@ class Catalog(Overlay):
 
     def dropped(self, digests: Sequence[Digest]) -> "Future[None]":
         """Note that the blobs of these sha256 are here no longer."""
+        self._drops += 1
         return self._writer.submit(
             lambda connection: recording.drop(connection, digests),
             lambda held: held.dropped(digests),
         )
+
+    @property
+    def drops(self) -> int:
+        """How often `dropped` was called: what was whole at the same number is whole still."""
+        return self._drops
 
     def touch(self, digests: Sequence[Digest]) -> "Future[None]":
         """Note that the blobs of these sha256 were wanted, in this order; unknown ones are passed over."""

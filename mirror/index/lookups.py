@@ -126,7 +126,7 @@ _SHOWN: Final = """
 _SHOWN_COUNTS: Final = "SELECT hub, kind, repos FROM shown WHERE repos > 0"
 _MISSING: Final = f"""
     SELECT e.path FROM entries e
-    WHERE e.snapshot = {_THIS_SNAPSHOT} AND e.digest IS NOT NULL AND NOT EXISTS (
+    WHERE e.snapshot = {_THIS_SNAPSHOT} AND e.path > ? AND e.digest IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM contents c WHERE c.digest = e.digest AND c.repo = {_THIS_REPO} AND c.stored
     )
     ORDER BY e.path LIMIT ?
@@ -281,9 +281,10 @@ class Lookups:
         rows = self._rows(_SHOWN_COUNTS)
         return {(hub, packing.unname(kind)): repos for hub, kind, repos in rows}
 
-    def missing(self, repo: Repo, commit: str, limit: int) -> Sequence[str]:
-        """Paths of *commit* whose content is known and not stored, in path order, at most *limit*."""
-        rows = self._rows(_MISSING, *_key(repo), packing.pack(commit), *_key(repo), limit)
+    def missing(self, repo: Repo, commit: str, *, after: str, limit: int) -> Sequence[str]:
+        """Paths of *commit* whose content is known and not stored, in order behind *after*."""
+        key = (*_key(repo), packing.pack(commit), packing.name(after), *_key(repo))
+        rows = self._rows(_MISSING, *key, limit)
         return [packing.unname(path) for (path,) in rows]
 
     def keys(self, begin: str, *, after: str, limit: int) -> Sequence[str]:

@@ -230,12 +230,11 @@ class Overlay:
     def _shown(self) -> Iterator[RepoRow]:
         return (row for row in self.repos(public_only=True) if row.bytes_stored)
 
-    def missing(self, repo: Repo, commit: str, limit: int) -> Sequence[str]:
-        """Paths of *commit* whose content is known and not stored, in path order, at most *limit*."""
+    def missing(self, repo: Repo, commit: str, *, after: str = "", limit: int) -> Sequence[str]:
+        """Paths of *commit* whose content is known and not here, in order behind *after*, at most *limit*."""
         if not self._held.something:
-            return self._file.missing(repo, commit, limit)
+            return self._file.missing(repo, commit, after=after, limit=limit)
         found: list[str] = []
-        after = ""
         while len(found) < limit:
             page = self.listing(repo, commit, "", recursive=True, after=after, limit=_PAGE)
             found += [

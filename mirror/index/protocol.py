@@ -168,8 +168,8 @@ class Index(Protocol):
         """How many repos `shown` could show: by hub and the first word of the name (``models``)."""
         ...
 
-    def missing(self, repo: Repo, commit: str, limit: int) -> Sequence[str]:
-        """Paths of *commit* whose content is known and not stored, in path order, at most *limit*."""
+    def missing(self, repo: Repo, commit: str, *, after: str = "", limit: int) -> Sequence[str]:
+        """Paths of *commit* whose content is known and not here, in order behind *after*, at most *limit*."""
         ...
 
     def keys(self, begin: str, *, after: str, limit: int) -> Sequence[str]:
@@ -201,6 +201,11 @@ class Index(Protocol):
 
     def sha256_of(self, name: Digest) -> Digest | None:
         """The name in the store of what *name* (a git sha1, a source) names."""
+        ...
+
+    @property
+    def drops(self) -> int:
+        """How often `dropped` was called: what was whole at the same number is whole still."""
         ...
 
     def size_of(self, name: Digest) -> int | None:

@@ -41,7 +41,7 @@ def client_lines(base_url: str) -> tuple[Lines, ...]:
         Lines(
             "Every other Python program",
             f'eval "$(modelmirror env --url {base_url})"',
-            "Whisper, torch.hub, TensorFlow Hub, spacy download, kagglehub: the start-up hook leads them here.",
+            "The start-up hook leads Whisper, torch.hub, TensorFlow Hub, spacy download and kagglehub here.",
         ),
         Lines(
             "pip, for spaCy's models",

@@ -4,9 +4,10 @@ Probes come every few seconds from many places, so nothing here grows with what 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from mirror.bundle.present import Present
 from mirror.cache.keeper import Keeper
 from mirror.cache.shelf import Shelf
 from mirror.errors import MirrorError
@@ -20,12 +21,13 @@ class Health:
 
     def __init__(self, keeper: Keeper, shelf: Shelf | None) -> None:
         self._keeper = keeper
-        self._shelf = shelf
+        self._present = None if shelf is None else Present(shelf)
 
-    async def look(self, target: str | None = None) -> tuple[int, Mapping[str, Any]]:
-        """The status of the answer and what it says; with *target* also whether that is here.
+    async def look(self, query: Mapping[str, Sequence[str]]) -> tuple[int, Mapping[str, Any]]:
+        """The status of the answer and what it says; where *query* has a ``target`` also whether it is here.
 
-        Raises `QuestionError` for what is no target.
+        ``include`` and ``exclude`` are globs over the files of a repo. Raises `QuestionError` for what is no
+        target.
         """
         try:
             report = dict(self._keeper.report())
@@ -39,6 +41,7 @@ class Health:
         if traffic := mapping(report.get("traffic")):
             # The hours are the home page's; here they would be most of the answer.
             report["traffic"] = {key: value for key, value in traffic.items() if key != "hours"}
-        if target is not None and self._shelf is not None:
-            report |= await asyncio.to_thread(self._shelf.target, target)
+        if self._present is not None and (target := query.get("target")):
+            globs = (query.get(name, ()) for name in ("include", "exclude"))
+            report |= await asyncio.to_thread(self._present.look, target[0], *globs)
         return 200 if serving else 503, report

@@ -83,14 +83,16 @@ def render(report: Mapping[str, object], stored: Stored, base_url: str, now: flo
         f"{lasting(number(report.get('uptime')))}</span></p>\n"
         f'<ul class="reasons" id="reasons">{_reasons(report)}</ul>'
     )
-    sections = (
+    sections = [
         ("overview", "Overview", _figures(report) + _room(mapping(report.get("store")))),
         ("fetching", "Being fetched", _fills(report)),
         ("traffic", "Saved over time", _traffic(mapping(report.get("traffic")), now)),
         ("stored", "Stored", _search(stored) + _repos(stored) + _elsewhere(stored)),
         ("upstream", "Upstream", _upstreams(report)),
         ("use", "Use it", _clients(base_url)),
-    )
+    ]
+    if not number(mapping(report.get("store")).get("bytes")):
+        sections.insert(1, sections.pop())  # Nothing is here yet: that is what there is to do.
     main = "\n".join(
         f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>\n{body}\n</section>'
         for name, title, body in sections
@@ -117,8 +119,8 @@ def _figures(report: Mapping[str, object]) -> str:
         for kind, words in _KINDS.items()
         if kind == "models" or kinds.get(kind)
     ]
-    if traffic:
-        whole = _total(traffic)
+    whole = _total(traffic)
+    if whole.ratio is not None:
         figures += [
             ("Saved so far", "saved", format_size(whole.saved)),
             ("Hits", "ratio", percent(whole.ratio)),
@@ -160,6 +162,8 @@ def _traffic(traffic: Mapping[str, object], now: float) -> str:
         start, *rest = (number(value) for value in row)
         hours.append(Traffic(start, *(int(value) for value in rest)))
     whole = _total(traffic)
+    if whole.ratio is None:
+        return plot([], now)
     said = (
         f"<p>Since the mirror began: {format_size(whole.served)} sent to clients, "
         f"{format_size(whole.fetched)} fetched from upstream, {format_size(whole.saved)} saved; "
@@ -189,7 +193,7 @@ def _fills(report: Mapping[str, object]) -> str:
 
 def _fill(row: Mapping[str, object]) -> str:
     size, received, rate = (number(row.get(name)) for name in ("size", "received", "rate"))
-    name = text(row.get("repo")) or "a private repo"
+    name = _shown(text(row.get("repo"))) or "a private repo"
     if file := text(row.get("file")):
         name = f"{name}: {file}"
     left = f", {lasting_short((size - received) / rate)} left" if rate > 0 and size else ""
@@ -237,7 +241,7 @@ def _repos(stored: Stored) -> str:
         return '<p class="none">Nothing yet. The first download through the mirror fills it.</p>'
     lines = "".join(
         f'<tr><th scope=row><a href="{repo_address(row.repo.hub, row.repo.name)}">'
-        f"{escape(_shown(row.repo))}</a></th><td>{escape(_kind(row.repo))}</td>"
+        f"{escape(_shown(row.repo.name))}</a></th><td>{escape(_kind(row.repo))}</td>"
         f"<td class=n>{_files(row)}</td><td class=n>{format_size(row.bytes_stored)}</td></tr>"
         for row in stored.repos
     )
@@ -255,10 +259,10 @@ def _repos(stored: Stored) -> str:
     )
 
 
-def _shown(repo: Repo) -> str:
+def _shown(name: str) -> str:
     """The name of a repo as people write it."""
-    kind, _, name = repo.name.partition("/")
-    return name if kind in _KINDS and name else repo.name
+    kind, _, rest = name.partition("/")
+    return rest if kind in _KINDS and rest else name
 
 
 def _kind(repo: Repo) -> str:
@@ -295,7 +299,9 @@ def _upstreams(report: Mapping[str, object]) -> str:
     lines = []
     for hub, urls in mapping(report.get("upstreams")).items():
         state = "answers" if hub not in down else "cannot be reached"
-        state = "not asked: the mirror is offline by setting" if report.get("offline_mode") else state
+        state = (
+            "not asked: the mirror is offline by setting" if report.get("offline_mode") else state
+        )
         lines.append((_HUBS.get(hub, hub), ", ".join(texts(urls)), state, hub in down))
     known = mapping(report.get("upstreams"))
     lines += [
@@ -313,12 +319,10 @@ def _clients(base_url: str) -> str:
     blocks = "".join(
         f"<h3>{escape(lines.who)}</h3>"
         + (f'<p class="note">{escape(lines.note)}</p>' if lines.note else "")
-        + f'<pre tabindex="0"><code>{escape(lines.text)}</code></pre>'
+        + f"<pre><code>{escape(lines.text)}</code></pre>"
         for lines in client_lines(base_url)
     )
-    hook = (
-        '<p>Clients that have no setting are led here by the <a href="/-/hook/">start-up hook</a>.</p>'
-    )
+    hook = '<p>Clients that have no setting are led here by the <a href="/-/hook/">start-up hook</a>.</p>'
     if reaches_itself(base_url):
         hook += (
             '<p class="none">This address means the machine itself: containers and other machines '

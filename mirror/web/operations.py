@@ -125,7 +125,7 @@ class Operations:
         return _own(b"ready\n", "text/plain; charset=utf-8")
 
     async def _status(self, head: RequestHead) -> Answer:
-        status, said = await self._health.look(_asked(head).get("target"))
+        status, said = await self._health.look(parse_qs(head.query, errors="replace"))
         report = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
         return _own(report.encode("utf-8", "replace"), "application/json", status=status)
 
@@ -147,7 +147,7 @@ def _stored(shelf: Shelf, search: str, after: Repo | None) -> home.Stored:
 
 def _asked(head: RequestHead) -> Mapping[str, str]:
     """The fields of a query, the first of each name, none longer than anything that it could find."""
-    fields = parse_qs(head.query, max_num_fields=None, errors="replace")
+    fields = parse_qs(head.query, errors="replace")
     return {name: values[0][:_LONGEST] for name, values in fields.items()}
 
 

@@ -107,7 +107,9 @@ def _bars(bars: Sequence[Traffic], highest: int, span: str) -> str:
                     f'<rect class="{name}" x="{left:.1f}" y="{_HEIGHT - bottom - tall:.2f}" '
                     f'width="{width * 0.76:.1f}" height="{tall:.2f}"/>'
                 )
-    what = f"Bytes sent in the last {span}: {format_size(sum(bar.served for bar in bars))}, of which "
+    what = (
+        f"Bytes sent in the last {span}: {format_size(sum(bar.served for bar in bars))}, of which "
+    )
     what += f"{format_size(sum(bar.saved for bar in bars))} were saved."
     return _svg(what, "".join(shapes))
 
@@ -158,7 +160,7 @@ def _table(bars: Sequence[Traffic], word: str, step: int) -> str:
 def percent(ratio: float | None) -> str:
     """A share as people write it; what is not all of it is never called 100 %."""
     if ratio is None:
-        return "–"
+        return "none"
     if 0.99 < ratio < 1:
         return f"{min(99.9, ratio * 100):.1f} %"
     return f"{ratio * 100:.0f} %"

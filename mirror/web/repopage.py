@@ -26,7 +26,7 @@ def render(leaf: Leaf) -> bytes:
         f'<section aria-labelledby="about"><h2 id="about">This repo</h2>{_about(leaf)}</section>\n'
         f'<section aria-labelledby="files"><h2 id="files">Files</h2>{_crumbs(leaf)}{_files(leaf)}</section>'
     )
-    return framed(f"{shown} – modelmirror", header, main)
+    return framed(f"{shown} - modelmirror", header, main)
 
 
 def _about(leaf: Leaf) -> str:
@@ -103,13 +103,13 @@ def _line(leaf: Leaf, member: Member) -> str:
     shown = escape(name)
     if member.stored:
         shown = f'<a href="{_download(repo, leaf.commit, entry.path)}">{shown}</a>'
-    here = '<span class="good">stored</span>' if member.stored else '<span class="soft">not yet</span>'
+    here = (
+        '<span class="good">stored</span>' if member.stored else '<span class="soft">not yet</span>'
+    )
     return f"<tr><th scope=row>{shown}</th><td>{here}</td><td class=n>{format_size(entry.size)}</td></tr>"
 
 
 def _download(repo: Repo, commit: str, path: str) -> str:
     kind, _, name = repo.name.partition("/")
     words: Sequence[str] = [*name.split("/"), "resolve", commit, *path.split("/")]
-    return escape(
-        f"/{_PREFIXES.get(kind, '')}{'/'.join(quote(word, safe='') for word in words)}"
-    )
+    return escape(f"/{_PREFIXES.get(kind, '')}{'/'.join(quote(word, safe='') for word in words)}")

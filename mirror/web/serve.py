@@ -35,8 +35,8 @@ class Door:
 
     *shelf* shows what is stored; *host* and *port* (0 picks a free one) are where it listens, with *tls* by
     HTTPS alone; *public_url* and *trusted_proxies* say which base URL it hands out; with *strict* no byte of
-    a cold blob leaves before its digest matched; *metrics* renders the metrics, `None` closes them; *observe* gets a
-    `Served` per request; *drain* is how long `stop` waits for running responses, *stall* how long a
+    a cold blob leaves before its digest matched; *metrics* renders the metrics, `None` closes them; *observe*
+    gets a `Served` per request; *drain* is how long `stop` waits for running responses, *stall* how long a
     client may take nothing, both in seconds; *access* gets the access log in batches of whole lines,
     `None` for none, with *access_json* as JSON; *connections* is the most that are open at once,
     *per_address* the most from one address that is no trusted proxy, 0 for no such limit.

@@ -565,7 +565,9 @@ def test_shown_counts_follow_what_is_shown(index: Index) -> None:
 
     assert dict(index.shown_counts()) == counts
 
-    turned = Visibility(Repo("huggingface", "models/gpt2"), True, False, NOON + 1)
+    turned = Visibility(
+        Repo("huggingface", "models/gpt2"), private=True, gated=False, seen_at=NOON + 1
+    )
     index.record([turned]).result()
     assert index.shown_counts()["huggingface", "models"] == 1
     index.record([replace(turned, private=False, seen_at=NOON + 2)]).result()
@@ -579,18 +581,21 @@ def test_missing_names_what_a_commit_lacks(index: Index) -> None:
     index.record([head(), Entries(REPO, COMMIT, TREE)]).result()
     paths = [entry.path for entry in TREE if entry.kind == "file"]
 
-    assert index.missing(REPO, COMMIT, 99) == sorted(paths)
-    assert index.missing(REPO, COMMIT, 2) == sorted(paths)[:2]
-    assert index.missing(REPO, LATER, 99) == []
+    assert index.missing(REPO, COMMIT, limit=99) == sorted(paths)
+    assert index.missing(REPO, COMMIT, limit=2) == sorted(paths)[:2]
+    assert index.missing(REPO, COMMIT, after="data/a.txt", limit=9) == sorted(paths)[3:]
+    assert index.missing(REPO, LATER, limit=99) == []
 
     index.stored([(sha256("model.safetensors"), 7)]).result()
     readme = (git_sha1("README.md"), sha256("README.md"))
     index.stored([(sha256("README.md"), 10)], [readme]).result()
-    assert index.missing(REPO, COMMIT, 99) == sorted(
+    assert index.missing(REPO, COMMIT, limit=99) == sorted(
         set(paths) - {"README.md", "model.safetensors"}
     )
+    before = index.drops
     index.dropped([sha256("README.md")]).result()
-    assert "README.md" in index.missing(REPO, COMMIT, 99)
+    assert index.drops > before
+    assert "README.md" in index.missing(REPO, COMMIT, limit=99)
 
 
 def test_size_of_finds_a_blob_by_any_name(index: Index) -> None:

@@ -54,6 +54,7 @@ class MemoryIndex:
         self._links: dict[Digest, Digest] = {}
         self._blobs: dict[Digest, StoredBlob] = {}
         self._last_use = 0
+        self.drops = 0
         self._closed = False
 
     # ── what upstream said ─────────────────────────────────────────────────────────────────────
@@ -183,13 +184,15 @@ class MemoryIndex:
             counts[key] = counts.get(key, 0) + 1
         return counts
 
-    def missing(self, repo: Repo, commit: str, limit: int) -> Sequence[str]:
+    def missing(self, repo: Repo, commit: str, *, after: str = "", limit: int) -> Sequence[str]:
         """Paths of *commit* whose content is known and not stored."""
         entries = self._commit(repo, commit).entries
         return [
             path
             for path in sorted(entries)
-            if (digest := entries[path].digest) is not None and self.size_of(digest) is None
+            if path > after
+            and (digest := entries[path].digest) is not None
+            and self.size_of(digest) is None
         ][:limit]
 
     def keys(self, begin: str, *, after: str, limit: int) -> Sequence[str]:
@@ -215,6 +218,7 @@ class MemoryIndex:
 
     def dropped(self, digests: Sequence[Digest]) -> "Future[None]":
         """Note that these blobs are here no longer."""
+        self.drops += 1
 
         def work() -> None:
             for digest in digests:

@@ -278,7 +278,7 @@ def test_tree_of_a_hundred_thousand_is_recorded_and_read_in_time(
         "by_xet, µs": 1e6 * _median(lambda: catalog.by_xet(REPO, probe.xet or "")),
         "page of a folder, ms": 1e3 * _median(lambda: _page(catalog, part, recursive=False)),
         "page of the whole, ms": 1e3 * _median(lambda: _page(catalog, "", recursive=True)),
-        "missing, ms": 1e3 * _median(lambda: catalog.missing(REPO, COMMIT, 20), 5),
+        "missing, ms": 1e3 * _median(lambda: catalog.missing(REPO, COMMIT, limit=20), 5),
         "repos, µs": 1e6 * _median(lambda: catalog.repos(public_only=False)),
     }
     assert catalog.entry(REPO, COMMIT, probe.path) == probe
