@@ -11,7 +11,6 @@ import socket
 import ssl
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -117,7 +116,12 @@ class Endpoint:
         self._token = token
         self._pause = pause
         self._kept = threading.local()
-        self._all: weakref.WeakSet[http.client.HTTPConnection] = weakref.WeakSet()
+        self._all: set[http.client.HTTPConnection] = set()
+
+    def close(self) -> None:
+        """Let go of every connection, of whatever thread."""
+        while self._all:
+            self._all.pop().close()
 
     def abort(self) -> None:
         """Break off every request that is under way, on whatever thread."""
@@ -241,18 +245,19 @@ class Endpoint:
             if self._secure
             else http.client.HTTPConnection(host, port, timeout=CONNECT)
         )
+        self._all.add(connection)
         connection.connect()
         assert connection.sock is not None  # noqa: S101 -- connected
         connection.sock.settimeout(TIMEOUT)
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._kept.connection = connection
-        self._all.add(connection)
         return connection
 
     def _drop(self) -> None:
         kept = getattr(self._kept, "connection", None)
         self._kept.connection = None
         if kept is not None:
+            self._all.discard(kept)
             kept.close()
 
     def _wait_as_told(self, head: Head) -> None:
@@ -281,11 +286,10 @@ class Endpoint:
             403: "Ask for access where it is published, then set HF_TOKEN to a token that has it.",
             404: "Is its name written as its publisher writes it?",
         }
-        return AnswerRefusedError(
-            self._said(target, head, response),
-            status=head.status,
-            hint=hints.get(head.status, ""),
-        )
+        hint = hints.get(head.status, "")
+        if head.status in range(300, 400) and "location" in head.headers:
+            hint = f"It leads to {head.headers['location']}: name that mirror with --endpoint."
+        return AnswerRefusedError(self._said(target, head, response), status=head.status, hint=hint)
 
     def _said(self, target: str, head: Head, response: http.client.HTTPResponse) -> str:
         """What the mirror says, in its own words."""

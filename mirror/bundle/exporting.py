@@ -140,15 +140,16 @@ class Export:
 
     def _run(self, outcomes: Sequence[Outcome]) -> Report:
         manifest = Manifest.load(self._folder)
+        laying = self._laying(manifest)
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="export") as pool:
             try:
-                self._all(outcomes, self._laying(manifest), pool)
+                self._all(outcomes, laying, pool)
             except BaseException:
                 self._halt()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
             finally:
-                manifest.save()
+                laying.save()
         report = Report(outcomes, dict(manifest.environment))
         if not report.failed:  # Else what has come of the others is not forgotten.
             manifest.prune()

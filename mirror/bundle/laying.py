@@ -140,8 +140,13 @@ class Laying:
         with self._noting:
             self.manifest.targets[needed.target] = needed
             self.manifest.environment.update(environment)
-            self.manifest.save()
-            self._saved = time.monotonic()
+            self.save()
+
+    def save(self) -> None:
+        """Write the manifest, once all that it names is on the disk. Raises `StoreError`."""
+        self.placing.sync()
+        self.manifest.save()
+        self._saved = time.monotonic()
 
     def here(self, file: File) -> bool:
         """Whether a file is in all its places as it was put there."""
@@ -199,8 +204,7 @@ class Laying:
             for path in paths:
                 self.manifest.note(path, sha256, etag)
             if time.monotonic() - self._saved > SAVE_EVERY:
-                self.manifest.save()
-                self._saved = time.monotonic()
+                self.save()
 
     @contextmanager
     def _alone(self, path: str) -> Iterator[None]:

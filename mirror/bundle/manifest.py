@@ -64,6 +64,7 @@ class Manifest:
         self.links: dict[str, str] = {}
         self.environment: dict[str, str] = {}
         self._rest: dict[str, Any] = {}
+        self._written = ""
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -73,12 +74,13 @@ class Manifest:
         """
         manifest, path = cls(folder), folder / NAME
         try:
-            form = json.loads(path.read_bytes())
+            manifest._written = path.read_text(encoding="utf-8")
+            form = json.loads(manifest._written)
         except FileNotFoundError:
             return manifest
         except OSError as error:
             raise durable.disk_error(error, f"{path} cannot be read") from error
-        except ValueError as error:
+        except ValueError as error:  # UnicodeDecodeError is one
             raise _damaged(path) from error
         if not isinstance(form, dict) or form.get("format") != FORMAT:
             raise _damaged(path)
@@ -94,7 +96,7 @@ class Manifest:
         return manifest
 
     def save(self) -> None:
-        """Put the manifest in place whole, on the disk. Raises `StoreError`."""
+        """Put the manifest in place whole, on the disk, if it changed. Raises `StoreError`."""
         form = {
             **self._rest,
             "format": FORMAT,
@@ -108,10 +110,13 @@ class Manifest:
             "environment": self.environment,
         }
         text = json.dumps(form, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+        if text == self._written:
+            return
         temporary = self.folder / f"{NAME}.new"
         durable.remove(temporary)
         durable.write(temporary, self.folder / NAME, text.encode())
         (self.folder / NAME).chmod(0o644)  # whatever the umask is
+        self._written = text
 
     def prune(self) -> None:
         """Forget files and links that no target needs any more; they stay where they are."""

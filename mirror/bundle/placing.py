@@ -1,12 +1,14 @@
 """Putting what has come under its names: files, copies of them, links, and folders that were unpacked.
 
-Everything is written under another name, brought to the disk and renamed; folders are made readable for
-everybody, for containers run as whoever they like.
+Everything is written under another name, brought to the disk and renamed; the names themselves are brought
+there before the manifest says so (`Placing.sync`), many at a time. Folders are made readable for everybody:
+containers are run as whoever they like.
 """
 
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -27,6 +29,13 @@ class Placing:
     def __init__(self, folder: Path, working: Path) -> None:
         self._folder = folder
         self._working = working
+        self._folders = FolderSyncs()
+        self._syncing = threading.Lock()
+
+    def sync(self) -> None:
+        """Wait until every name that was given is on the disk. Raises `StoreError`."""
+        with self._syncing:
+            self._folders.sync()
 
     def file(self, came: Came, paths: tuple[str, ...]) -> None:
         """Give *came* its first name, and put copies under the others. Raises `StoreError`."""
@@ -44,14 +53,14 @@ class Placing:
     def made(self, path: str, content: bytes) -> None:
         """Write a small file. Raises `StoreError` or `OSError`."""
         final = self._ready(path)
-        durable.write(self._temporary(), final, content)
+        durable.write(self._temporary(), final, content, folders=self._folders)
         final.chmod(0o644)  # whatever the umask is
 
     def link(self, path: str, to: str) -> None:
         """Make a symbolic link at *path*. Raises `StoreError`."""
         final = self._ready(path)
         try:
-            durable.point(self._temporary(), final, to)
+            durable.point(self._temporary(), final, to, folders=self._folders)
         except OSError as error:
             if final.is_dir() and not final.is_symlink():
                 raise _in_the_way(final) from error
@@ -101,7 +110,7 @@ class Placing:
                 temporary.chmod(0o644)
         except OSError as error:
             raise durable.disk_error(error, f"{final} cannot be written") from error
-        durable.publish(temporary, final)
+        durable.publish(temporary, final, folders=self._folders)
 
     def _ready(self, path: str) -> Path:
         """The path itself, once the folders above it are there."""
@@ -111,15 +120,13 @@ class Placing:
         while not folder.is_dir():
             missing.append(folder)
             folder = folder.parent
-        syncs = FolderSyncs()
         try:
             for folder in reversed(missing):
                 folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
                 folder.chmod(_FOLDER_MODE)  # whatever the umask is
-                syncs.add(folder.parent)
+                self._folders.add(folder.parent)
         except OSError as error:
             raise durable.disk_error(error, f"The folder {folder} cannot be made") from error
-        syncs.sync()
         return final
 
     def _temporary(self) -> Path:

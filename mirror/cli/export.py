@@ -4,7 +4,7 @@ import posixpath
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import click
@@ -92,8 +92,10 @@ def command(  # noqa: PLR0913 -- each flag once
         raise click.UsageError(str(error)) from error
     voice: Telling = Events(folder) if as_json else Plain(folder)
     choice = Links(links)
-    with voice, _mirror(endpoint, data, file) as (url, layout):
-        asked = Endpoint(url, _token(wanted))
+    with ExitStack() as stack:
+        stack.enter_context(voice)
+        url, layout = stack.enter_context(_mirror(endpoint, data, file))
+        asked = stack.enter_context(closing(Endpoint(url, _token(wanted))))
         export = Export(
             folder,
             asked,
@@ -104,7 +106,7 @@ def command(  # noqa: PLR0913 -- each flag once
             verify=verify,
         )
         report = export.run(wanted)
-        voice.end(report, _environment(report, places.root))
+        voice.end(report, _environment(report, places.root, wanted))
     if report.failed:
         sys.exit(FAILED)
 
@@ -180,9 +182,13 @@ def _token(wanted: Sequence[Wanted]) -> str:
     return get_token() or ""
 
 
-def _environment(report: Report, root: str) -> dict[str, str]:
+def _environment(report: Report, root: str, wanted: Sequence[Wanted]) -> dict[str, str]:
     """What is to be set where the folder is at *root*."""
-    return {
+    found = {
         name: posixpath.normpath(posixpath.join(root, value))
         for name, value in sorted(report.environment.items())
     }
+    if any(one.target.kind in REPOS and not one.place for one in wanted):
+        # Else the Hub's clients look for newer files first, and would write them to a read-only folder.
+        found["HF_HUB_OFFLINE"] = "1"
+    return found

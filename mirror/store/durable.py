@@ -203,10 +203,11 @@ def link(source: Path, final: Path, *, folders: FolderSyncs | None = None) -> No
     _synced(final.parent, folders)
 
 
-def point(temporary: Path, final: Path, to: str) -> None:
+def point(temporary: Path, final: Path, to: str, *, folders: FolderSyncs | None = None) -> None:
     """Put a symbolic link to *to* in place, over a file or a link that is there.
 
-    Raises `OSError`, also where the file system has no such links.
+    With *folders* the folder's sync is left to a batch. Raises `OSError`, also where the file system has no
+    such links.
     """
     temporary.symlink_to(to)
     try:
@@ -214,7 +215,7 @@ def point(temporary: Path, final: Path, to: str) -> None:
     except OSError:
         remove(temporary)
         raise
-    sync_folder(final.parent)
+    _synced(final.parent, folders)
 
 
 def move(source: Path, final: Path) -> None:

@@ -29,7 +29,7 @@ TFHUB: Final = "tfhub.dev"
 KAGGLE: Final = "www.kaggle.com"
 GOOGLE: Final = "storage.googleapis.com"
 ASSETS: Final = "release-assets.githubusercontent.com"
-HOSTS: Final = (CDN, PYTORCH, SITE, API, RAW, MEDIA, TFHUB, KAGGLE, GOOGLE, ASSETS)
+HOSTS: Final = (CDN, STORAGE, PYTORCH, SITE, API, RAW, MEDIA, TFHUB, KAGGLE, GOOGLE, ASSETS)
 
 YUNET: Final = (
     "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
@@ -70,6 +70,14 @@ TINY: Final = {
 }
 PUNKT: Final = {"punkt_tab/english/a.tab": b"a\tb", "punkt_tab/README": b"read"}
 SOURCE: Final = {"hubconf.py": b"dependencies = []\n", "lib/net.py": b"x = 1\n"}
+ENCODINGS: Final = {
+    f"/{path}": bytes_of(path, 30_000)
+    for path in (
+        "encodings/cl100k_base.tiktoken",
+        "gpt-2/encodings/main/vocab.bpe",
+        "gpt-2/encodings/main/encoder.json",
+    )
+}
 COMMIT: Final = "c0ffee" + "0" * 34
 
 
@@ -106,6 +114,8 @@ def populate(origin: Origin, hosts: Hosts) -> None:
     origin.add_repo("datasets", "acme/words", files={"data/train.csv": b"a,b\n"})
     for name, body in WHISPER.items():
         hosts.put(CDN, f"/main/whisper/models/{sha256(body)}/{name}.pt", body)
+    for path, body in ENCODINGS.items():
+        hosts.put(STORAGE, path, body)
     hosts.put(PYTORCH, f"/models/{CHECKPOINT}", RESNET)
     hosts.put(PYTORCH, "/models/plain.pth", RESNET[:5000])
     at = YUNET.removeprefix("https://github.com/").replace("/raw/", "/")
@@ -252,7 +262,7 @@ def world(folder: Path, **settings: str) -> Iterator[World]:
     """A mirror with *settings* in front of everything that `populate` publishes."""
     with Origin() as origin, Hosts() as hosts:
         populate(origin, hosts)
-        standins = json.dumps({name: sha256(body) for name, body in WHISPER.items()})
+        standins = json.dumps({name: sha256(body) for name, body in (WHISPER | ENCODINGS).items()})
         told = {
             "MODELMIRROR_UPSTREAM_HOSTS": hosts.setting(*HOSTS),
             "STANDINS": standins,

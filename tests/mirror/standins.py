@@ -1,6 +1,6 @@
-"""``python -m mirror`` with models of Whisper that have stand-ins' digests: weights are all that is replaced.
+"""``python -m mirror`` with stand-ins' digests in its built-in tables: weights are all that is replaced.
 
-``STANDINS`` is a JSON object of digests by name.
+``STANDINS`` is a JSON object of digests by name of a model of Whisper, or by path of an encoding.
 """
 
 import json
@@ -10,5 +10,6 @@ from mirror.cli import main
 from mirror.hubs import whisper
 
 if __name__ == "__main__":
-    whisper.MODELS.update(json.loads(os.environ["STANDINS"]))
+    for name, digest in json.loads(os.environ["STANDINS"]).items():
+        (whisper._ENCODINGS if name.startswith("/") else whisper.MODELS)[name] = digest
     main()

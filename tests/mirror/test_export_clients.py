@@ -12,12 +12,14 @@ from tests.hosts import Thing
 from tests.mirror.exporting import (
     CHECKPOINT,
     COMMIT,
+    ENCODINGS,
     KAGGLE,
     PUNKT,
     PYTORCH,
     RESNET,
     SITE,
     SOURCE,
+    STORAGE,
     TFHUB,
     TINY,
     YAMNET,
@@ -143,6 +145,16 @@ def test_nltk_finds_a_package(site: World, name: str) -> None:
     """The archive, and what was in it; a collection is its packages."""
     site.export(f"nltk:{name}", "--set", "NLTK_DATA=/n:/usr/share/nltk_data")
     assert files_in(site.out / "tokenizers") == {"punkt_tab.zip": zipped(PUNKT), **PUNKT}
+
+
+def test_tiktoken_finds_encodings(site: World) -> None:
+    """By the sha1 of the addresses that it has for them; an old encoding is made of two files."""
+    site.export("tiktoken:cl100k_base", "tiktoken:gpt2", "--set", "TIKTOKEN_CACHE_DIR=/t")
+    assert files_in(site.out) == {
+        ".modelmirror.json": (site.out / ".modelmirror.json").read_bytes(),
+        **{sha1(f"https://{STORAGE}{path}"): body for path, body in ENCODINGS.items()},
+    }
+    assert (site.out / "9b5ad71b2ce5302211f9c61530b329a4922fc6a4").exists()  # As tiktoken has it.
 
 
 def test_pip_finds_a_model_of_spacy(site: World) -> None:

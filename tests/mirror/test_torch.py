@@ -155,3 +155,18 @@ def test_a_body_that_breaks_off_is_no_body(hosts: Hosts, mirror: Running) -> Non
     assert mirror.ask(f"/-/torch{path}").status == 501
     hosts.put(PYTORCH, path, Thing(MODEL, chunked=True))
     mirror.wait_for(lambda: mirror.ask(f"/-/torch{path}").body == MODEL)
+
+
+def test_the_digest_of_a_file_is_told_once_it_is_known(hosts: Hosts, mirror: Running) -> None:
+    """Nobody publishes one: it is that of what came first, for heads, parts and bodies without a length."""
+    told = f"sha-256=:{base64.b64encode(hashlib.sha256(MODEL).digest()).decode()}:"
+    for name, thing in (("plain.pt", Thing(MODEL)), ("chunked.pt", Thing(MODEL, chunked=True))):
+        path = f"/-/torch/models/{name}"
+        hosts.put(PYTORCH, f"/models/{name}", thing)
+        first = mirror.ask(path)
+        assert first.headers.get("repr-digest", told) == told
+        mirror.settle()
+        for headers in ({}, {"Range": "bytes=5-9"}):
+            for method in ("HEAD", "GET"):
+                got = mirror.ask(path, method=method, headers=headers)
+                assert got.headers["repr-digest"] == told, (name, method)
