@@ -5,7 +5,6 @@ closed (hub, outcome, status class), never a repo's name: a name would make a se
 names public. Children are looked up once and kept, which halves the cost of an event.
 """
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
@@ -164,14 +163,12 @@ class Telemetry:
         """Show the number that *measure* gives whenever the metrics are read; *what* says what it counts."""
         Gauge(f"modelmirror_{name}", what, registry=self._registry).set_function(measure)
 
-    def watch(self, report: Callable[[], Mapping[str, Any]]) -> None:
+    def watch(self, report: Callable[[], Mapping[str, Any]], tasks: Callable[[], int]) -> None:
         """Show what *report*, the keeper's, says now, and what the process takes, whenever they are read.
 
-        To be called on the event loop, whose tasks are counted too.
+        *tasks* tells how many of the event loop's have not ended.
         """
-        loop = asyncio.get_running_loop()
-        sentence = "Asyncio tasks that have not ended; one that is never over is a leak."
-        self.gauge("tasks", sentence, lambda: len(asyncio.all_tasks(loop)))
+        self.gauge("tasks", "Asyncio tasks that have not ended; one that never is is a leak.", tasks)
         self._registry.register(_State(report))
         ProcessCollector(registry=self._registry)
 

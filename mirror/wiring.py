@@ -18,6 +18,7 @@ The life of a request, in the order the parts are composed below:
 Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 """
 
+import asyncio
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -276,7 +277,7 @@ class Mirror:
             },
             open_hubs=registry.open_hubs(),
         )
-        telemetry.watch(keeper.report)
+        telemetry.watch(keeper.report, lambda: len(asyncio.all_tasks()))
         stack.callback(keeper.write_touches)
         stack.enter_context(
             _house(settings, layout, ledger, store, partials, index.arrears, clock, observe)

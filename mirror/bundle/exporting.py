@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from mirror.bundle.choosing import chosen
 from mirror.bundle.endpoint import AnswerRefusedError, Endpoint, UnreachableError
 from mirror.bundle.laying import Laid, Laying, Meter
 from mirror.bundle.manifest import Manifest, Needed, shape_of
@@ -121,7 +122,7 @@ class Export:
         self._working = folder / WORKING
         self._endpoint = endpoint
         self._places = places
-        self._planner = Planner(endpoint, places, real=real)
+        self._planner = Planner(endpoint, places, chosen, real=real)
         self._voice = voice
         self._shelf = None if shelf is None else shelf(self._working)
         self._real = real

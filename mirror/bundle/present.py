@@ -6,11 +6,12 @@ seen.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
 
 from mirror.bundle.endpoint import AnswerRefusedError, Head
+from mirror.bundle.layouts import Member
 from mirror.bundle.places import Places
 from mirror.bundle.planning import Planner
 from mirror.errors import MirrorError
@@ -50,7 +51,7 @@ class Present:
 
     def __init__(self, held: Held) -> None:
         self._held = held
-        self._planner = Planner(_Documents(held), Places({}, "/"), real=True)
+        self._planner = Planner(_Documents(held), Places({}, "/"), _none, real=True)
 
     def look(
         self, text: str, include: Sequence[str] = (), exclude: Sequence[str] = ()
@@ -118,6 +119,11 @@ class _Documents:
         """The same, read as JSON."""
         head, body = self.document(target, restricted=restricted)
         return head, json.loads(body)
+
+
+def _none(_target: Target, _members: Iterator[Member]) -> Sequence[Member]:
+    """No repo is planned here: its files are looked for in the index."""
+    return ()
 
 
 def _meant(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
