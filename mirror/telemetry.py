@@ -168,7 +168,9 @@ class Telemetry:
 
         *tasks* tells how many of the event loop's have not ended.
         """
-        self.gauge("tasks", "Asyncio tasks that have not ended; one that never is is a leak.", tasks)
+        self.gauge(
+            "tasks", "Asyncio tasks that have not ended; one that never is is a leak.", tasks
+        )
         self._registry.register(_State(report))
         ProcessCollector(registry=self._registry)
 
