@@ -93,6 +93,10 @@ class Index(Protocol):
         """The head of the file list of *commit*; `None` while only entries of it were seen."""
         ...
 
+    def commits(self, repo: Repo) -> Sequence[str]:
+        """Every commit of *repo* of which something is known, in no order."""
+        ...
+
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
         ...
@@ -142,6 +146,10 @@ class Index(Protocol):
         """Upstream's lasting answer kept under *key*."""
         ...
 
+    def kept(self, after: str, limit: int) -> Sequence[Reply]:
+        """At most *limit* lasting answers in the order of their keys, from the first beyond *after*."""
+        ...
+
     def forms(self, document: str, limit: int) -> int:
         """In how many forms *document* is kept, counted up to *limit*.
 
@@ -180,12 +188,46 @@ class Index(Protocol):
         """The name in the store of what *name* (a git sha1, a source) names."""
         ...
 
+    def names_of(self, sha256: Digest) -> Sequence[Digest]:
+        """The other names (git sha1, sources) that the blob *sha256* is known by."""
+        ...
+
+    def holders(self, sha256: Digest) -> Sequence[Repo]:
+        """The repos that have a file with the content of the blob *sha256*, by name."""
+        ...
+
+    def blob(self, sha256: Digest) -> StoredBlob | None:
+        """One stored blob."""
+        ...
+
+    @property
+    def last_use(self) -> int:
+        """The number of the last use of any blob."""
+        ...
+
     def totals(self) -> Totals:
         """What is stored, in all."""
         ...
 
     def least_recent(self, *, after: int, limit: int) -> Sequence[StoredBlob]:
         """At most *limit* blobs in order of last use, from the first whose counter is beyond *after*."""
+        ...
+
+    # ── what the operator removes ──────────────────────────────────────────────────────────────
+
+    def forget(self, repo: Repo, commit: str = "") -> "Future[None]":
+        """Forget *commit* of *repo* and the refs onto it; without it the repo, its audience, its names.
+
+        The three that forget are done on the disk, or end with a `StoreError`.
+        """
+        ...
+
+    def forget_replies(self, keys: Sequence[str]) -> "Future[None]":
+        """Forget upstream's answers kept under *keys*."""
+        ...
+
+    def unlink(self, names: Sequence[Digest]) -> "Future[None]":
+        """Forget what each of *names* is stored as: the next word about it stands."""
         ...
 
     @property

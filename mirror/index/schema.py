@@ -58,8 +58,9 @@ CREATE TABLE refs (
 
 -- state is NULL while only entries of the commit were seen, never its head.
 -- info is last: SQLite reads the overflow pages of a large one only when it is asked for.
+-- A number is never given twice: descriptions that readers keep are known by it.
 CREATE TABLE snapshots (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     repo INTEGER NOT NULL,
     commit_id ANY NOT NULL,
     state TEXT,
@@ -179,6 +180,10 @@ CREATE TRIGGER commit_known AFTER INSERT ON snapshots BEGIN
     UPDATE repos SET commits = commits + 1 WHERE id = NEW.repo;
 END;
 
+CREATE TRIGGER commit_forgotten AFTER DELETE ON snapshots BEGIN
+    UPDATE repos SET commits = commits - 1 WHERE id = OLD.repo;
+END;
+
 CREATE TRIGGER entry_known AFTER INSERT ON entries WHEN NEW.digest IS NOT NULL BEGIN
     {_KNOW_CONTENT}
 END;
@@ -196,6 +201,11 @@ CREATE TRIGGER content_known AFTER INSERT ON contents BEGIN
     UPDATE repos SET files = files + 1, files_stored = files_stored + NEW.stored,
         bytes_stored = bytes_stored + NEW.stored * NEW.size
     WHERE id = NEW.repo;
+END;
+CREATE TRIGGER content_forgotten AFTER DELETE ON contents BEGIN
+    UPDATE repos SET files = files - 1, files_stored = files_stored - OLD.stored,
+        bytes_stored = bytes_stored - OLD.stored * OLD.size
+    WHERE id = OLD.repo;
 END;
 CREATE TRIGGER content_moved AFTER UPDATE OF stored ON contents WHEN OLD.stored <> NEW.stored BEGIN
     UPDATE repos SET files_stored = files_stored + NEW.stored - OLD.stored,
