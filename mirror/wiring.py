@@ -21,6 +21,7 @@ Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 import asyncio
 import logging
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -43,11 +44,10 @@ from mirror.cache.rules import Rules
 from mirror.cache.shelf import Shelf
 from mirror.cache.unwell import Unwell
 from mirror.cache.users import Users
-from mirror.clock import LOOK_EVERY, Clock, SystemClock
+from mirror.clock import Clock, SystemClock
 from mirror.config import Settings
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
-from mirror.index.arrears import Arrears
 from mirror.index.grants import Grants
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
@@ -56,15 +56,15 @@ from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
 from mirror.store.partials import Partials
 from mirror.telemetry import Telemetry
+from mirror.upkeep.chores import Ages, house
+from mirror.upkeep.desk import Desk
 from mirror.upkeep.evict import Evictor
-from mirror.upkeep.house import House, every
-from mirror.upkeep.known import Known
+from mirror.upkeep.history import History
+from mirror.upkeep.known import Known, writer
+from mirror.upkeep.lastuse import LastUse
 from mirror.upkeep.orders import Orders
 from mirror.upkeep.pins import pinned
 from mirror.upkeep.running import boot_id
-from mirror.upkeep.scrub import Scrub
-from mirror.upkeep.sweep import Sweep
-from mirror.upkeep.watch import Watch
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
 from mirror.upstream.clients import open_clients
@@ -79,12 +79,6 @@ from mirror.web.tls import ServingTls
 
 # Threads for reads that may block, for publishing and for records: beyond this the disk is the limit.
 DISK_THREADS: Final = 8
-
-# How soon a lowered quota is noticed, in seconds; a look costs two numbers compared.
-ROOM_EVERY: Final = 10.0
-
-# How soon what the disk refused is tried again, in seconds; a look costs nothing while nothing is owed.
-BOOKS_EVERY: Final = 2.0
 
 # Seconds for a connection to upstream: one lost SYN is repeated after one, and clients that wait for the
 # answer give up after 10. What cannot be connected to is told within 4 s.
@@ -127,11 +121,8 @@ class Mirror:
 
     async def _compose(self, stack: AsyncExitStack) -> None:
         settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
-
-        def observe(event: Event) -> None:
-            telemetry(event)
-            if isinstance(event, Alarm):
-                _LOG.warning("%s: %s", event.kind, event.detail)
+        counters: list[Observer] = [telemetry]
+        observe = _observer(counters)
 
         # What cannot be used is said before anything is touched.
         tls = ServingTls.of(settings.tls_cert, settings.tls_key, clock)
@@ -142,6 +133,9 @@ class Mirror:
         layout.prepare()
         stack.enter_context(durable.StoreLock(layout.lock))
         layout.tidy()
+        history = History(layout.stats, writer(layout), clock)
+        counters.append(history)
+        lastuse = LastUse(layout.uses, writer(layout))
         secret = layout.secret()
         seeing = residency.choose(layout.root)
         ledger = Ledger(
@@ -176,6 +170,12 @@ class Mirror:
             store, partials, index.catalog, lambda: pinned(index.journal, index.catalog), observe
         )
         grants = Grants(index.journal)
+
+        hubs = registry.hubs(
+            secret=secret,
+            tree_limit=settings.huggingface_tree_limit,
+            ref_lifetime=settings.huggingface_ref_lifetime,
+        )
 
         # The way out.
         client, transfers = await _way_out(stack, settings, clock, observe)
@@ -269,6 +269,7 @@ class Mirror:
             arrears=index.arrears,
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
             readable=layout.readable,
+            traffic=history.report,
             about={
                 "version": __version__,
                 "upstreams": {"huggingface": settings.huggingface_upstreams},
@@ -279,9 +280,9 @@ class Mirror:
         )
         telemetry.watch(keeper.report, lambda: len(asyncio.all_tasks()))
         stack.callback(keeper.write_touches)
-        stack.enter_context(
-            _house(settings, layout, ledger, store, partials, index.arrears, clock, observe)
-        )
+        desk = Desk(layout, ledger, store, partials, index, hubs, history, lastuse, clock)
+        ages = Ages(settings.sweep_partials, settings.sweep_quarantine, settings.scrub_period)
+        stack.enter_context(house(desk, ages, observe, _LOG.info))
 
         # The operator's door, and everybody's, opened last and closed first.
         await listen(stack, layout.control, Orders(grants, lambda: self.url))
@@ -354,38 +355,16 @@ async def _way_out(
     )
 
 
-def _house(  # noqa: PLR0913, PLR0917 -- each job's parts once
-    settings: Settings,
-    layout: Layout,
-    ledger: Ledger,
-    store: DiskStore,
-    partials: Partials,
-    arrears: Arrears,
-    clock: Clock,
-    observe: Observer,
-) -> House:
-    """The thread that keeps room and books, sweeps, and reads what is stored again."""
-    sweep = Sweep(
-        store,
-        partials,
-        layout,
-        clock,
-        partials_age=settings.sweep_partials,
-        quarantine_age=settings.sweep_quarantine,
-        say=_LOG.info,
-    )
+def _observer(counters: Sequence[Observer]) -> Observer:
+    """Hands each event to *counters*, which may still grow, and alarms to the log."""
 
-    jobs = [
-        every(ROOM_EVERY, ledger.converge),
-        every(LOOK_EVERY, clock.wall),  # often, to tell a clock that was set from one that jumps
-        every(BOOKS_EVERY, arrears.settle),
-        Watch(store, clock).step,
-        sweep.step,
-    ]
-    if settings.scrub_period is None:
-        return House(jobs, clock, observe)
-    scrub = Scrub(store, layout, ledger, settings.scrub_period, clock, observe)
-    return House([*jobs, scrub.step], clock, observe, ending=scrub.save)
+    def observe(event: Event) -> None:
+        for count in counters:
+            count(event)
+        if isinstance(event, Alarm):
+            _LOG.warning("%s: %s", event.kind, event.detail)
+
+    return observe
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

@@ -275,9 +275,8 @@ class Fill:
             self._give_up(partial, error)
         outcome = _outcome(error) if error is not None else "stored" if complete else "kept"
         # Counted before it is told: whoever hears of the end finds it in the counters.
-        means.observe(
-            FillEnded(self.blob.hub, outcome, received, means.clock.monotonic() - self.began)
-        )
+        took, fetched = means.clock.monotonic() - self.began, self._work.fetched
+        means.observe(FillEnded(self.blob.hub, outcome, received, took, fetched))
         if error is not None:
             failure = error
             return lambda: self.fail(failure)

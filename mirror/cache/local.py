@@ -32,8 +32,9 @@ class LocalKeeper:
     """Questions, fills and the report, in this process.
 
     *room* tells quota and free bytes for the report, *readable* whether the folder of the store can be
-    read; *about* is what never changes: version, upstreams, the cache folder, whether the mirror is offline
-    by setting. Hubs that are *open_hubs* have no readers of their own: everybody may know what they hold.
+    read, *traffic* what was served and saved; *about* is what never changes: version, upstreams, the cache
+    folder, whether the mirror is offline by setting. Hubs that are *open_hubs* have no readers of their own:
+    everybody may know what they hold.
     """
 
     def __init__(  # noqa: PLR0913 -- the composition root names each part once
@@ -51,6 +52,7 @@ class LocalKeeper:
         readable: Callable[[], bool],
         about: Mapping[str, object],
         open_hubs: Collection[str] = (),
+        traffic: Callable[[], Mapping[str, object]] | None = None,
     ) -> None:
         self._pull = pull
         self._fills = fills
@@ -64,6 +66,7 @@ class LocalKeeper:
         self._readable = readable
         self._about = about
         self._open_hubs = open_hubs
+        self._traffic = traffic
         self._began = clock.monotonic()
         self._touched: dict[Digest, None] = {}
 
@@ -122,6 +125,7 @@ class LocalKeeper:
             "upstreams": self._about["upstreams"],
             "down": self._outages.all_down(),
             "filling": len(running),
+            **({} if self._traffic is None else {"traffic": self._traffic()}),
             "fills": [
                 {
                     **self._named(fill.blob),

@@ -20,7 +20,7 @@ from mirror.cache.fills import Fills
 from mirror.cache.flights import Flights
 from mirror.digest import Digest, Hasher, source_of
 from mirror.errors import UpstreamRefusedError, UpstreamUnavailableError
-from mirror.events import Alarm, Observer
+from mirror.events import Alarm, Fetched, Observer
 from mirror.messages import BlobRef, Derived
 from mirror.store.blobfile import BlobFile
 from mirror.store.blobs import Blob
@@ -166,6 +166,7 @@ class Making:
                     headers={},
                 )
             async for batch in _batches(stream):
+                self._observe(Fetched(wanted.hub, len(batch)))
                 await self._in_pool(partial(take, batch))
         got = hasher.differs()
         if got is not None:

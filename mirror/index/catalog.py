@@ -13,12 +13,12 @@ from typing import Final, Self
 
 from mirror.digest import Digest
 from mirror.errors import StoreCorruptError
-from mirror.index import recording, schema
+from mirror.index import forgetting, recording, schema
 from mirror.index.held import BOUND
 from mirror.index.overlay import Overlay
 from mirror.index.tally import Tally
 from mirror.index.writer import Writer
-from mirror.names import Fact, Verdict
+from mirror.names import Fact, Repo, Verdict
 
 _LAST_USE: Final = "SELECT coalesce(max(used), 0) FROM blobs"
 
@@ -133,15 +133,16 @@ class Catalog(Overlay):
 
     def dropped(self, digests: Sequence[Digest]) -> "Future[None]":
         """Note that the blobs of these sha256 are here no longer."""
-        self._drops += 1
-        return self._writer.submit(
-            lambda connection: recording.drop(connection, digests),
-            lambda held: held.dropped(digests),
+        return self._dropping(
+            self._writer.submit(
+                lambda connection: recording.drop(connection, digests),
+                lambda held: held.dropped(digests),
+            )
         )
 
     @property
     def drops(self) -> int:
-        """How often `dropped` was called: what was whole at the same number is whole still."""
+        """How often content was taken away: what was whole at the same number is whole still."""
         return self._drops
 
     def touch(self, digests: Sequence[Digest]) -> "Future[None]":
@@ -157,6 +158,43 @@ class Catalog(Overlay):
             lambda connection: recording.link(connection, [(name, sha256)]),
             lambda held: held.stored([], [(name, sha256)], 0),
         )
+
+    @property
+    def last_use(self) -> int:
+        """The number of the last use of any blob."""
+        return self._last_use
+
+    # ── what the operator removes ──────────────────────────────────────────────────────────────
+
+    def forget(self, repo: Repo, commit: str = "") -> "Future[None]":
+        """Forget *commit* of *repo* and the refs onto it; without it the repo, its audience, its names.
+
+        The three that forget are done on the disk, or end with a `StoreError`.
+        """
+        if commit:
+            return self._writer.submit(
+                lambda connection: forgetting.commit(connection, repo, commit)
+            )
+        return self._writer.submit(lambda connection: forgetting.repo(connection, repo))
+
+    def forget_replies(self, keys: Sequence[str]) -> "Future[None]":
+        """Forget upstream's answers kept under *keys*."""
+        return self._writer.submit(lambda connection: forgetting.replies(connection, keys))
+
+    def unlink(self, names: Sequence[Digest]) -> "Future[None]":
+        """Forget what each of *names* is stored as: the next word about it stands."""
+        return self._dropping(
+            self._writer.submit(lambda connection: forgetting.links(connection, names))
+        )
+
+    def _dropping(self, done: "Future[None]") -> "Future[None]":
+        """Count what takes content away, once readers see that it is gone."""
+
+        def count(_done: "Future[None]") -> None:
+            self._drops += 1
+
+        done.add_done_callback(count)
+        return done
 
     def _uses(self, number: int) -> int:
         """Count *number* uses and return the first of them."""

@@ -102,6 +102,11 @@ _REPLY: Final = "SELECT value FROM replies WHERE key = ?"
 _FORMS: Final = "SELECT 1 FROM replies WHERE key >= ? AND key < ? LIMIT ?"
 _LINK: Final = "SELECT sha256 FROM links WHERE name = ?"
 _LINKED: Final = "SELECT name FROM links WHERE sha256 = ?"
+_COMMITS: Final = f"SELECT commit_id FROM snapshots WHERE repo = {_THIS_REPO}"
+_HOLDERS: Final = """
+    SELECT r.hub, r.name FROM contents c JOIN repos r ON r.id = c.repo WHERE c.digest = ?
+"""
+_KEPT: Final = "SELECT value FROM replies WHERE key > ? ORDER BY key LIMIT ?"
 _LEAST_RECENT: Final = """
     SELECT sha256, size, used FROM blobs WHERE used > ? ORDER BY used LIMIT ?
 """
@@ -168,6 +173,10 @@ class Lookups:
         return Snapshot(
             repo, commit, SnapshotState(state), view, self._info(number, version), seen_at
         )
+
+    def commits(self, repo: Repo) -> Sequence[str]:
+        """Every commit of *repo* of which something is known, in no order."""
+        return [packing.unpack(commit) for (commit,) in self._rows(_COMMITS, *_key(repo))]
 
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
@@ -250,6 +259,11 @@ class Lookups:
         row = self._row(_REPLY, packing.name(key))
         return None if row is None else decode_reply(row[0])
 
+    def kept(self, after: str, limit: int) -> Sequence[Reply]:
+        """At most *limit* lasting answers in the order of their keys, from the first beyond *after*."""
+        values = self._rows(_KEPT, packing.name(after), limit)
+        return [reply for (value,) in values if (reply := decode_reply(value)) is not None]
+
     def forms(self, document: str, limit: int) -> int:
         """In how many forms *document* (method and path) is kept, counted up to *limit*."""
         kept = 0
@@ -299,6 +313,18 @@ class Lookups:
         """The name in the store of what *name* (a git sha1, a source) names."""
         row = self._row(_LINK, packing.linked(name))
         return None if row is None else Digest(SHA256, row[0].hex())
+
+    def names_of(self, sha256: Digest) -> Sequence[Digest]:
+        """The other names (git sha1, sources) that the blob *sha256* is known by."""
+        rows = self._rows(_LINKED, bytes.fromhex(sha256.hex))
+        return [packing.unlinked(name) for (name,) in rows]
+
+    def holders(self, sha256: Digest) -> Sequence[Repo]:
+        """The repos that have a file with the content of the blob *sha256*, by name."""
+        packed = bytes.fromhex(sha256.hex)
+        names = [packed, *(name for (name,) in self._rows(_LINKED, packed))]
+        rows = [row for name in names for row in self._rows(_HOLDERS, name)]
+        return sorted({Repo(hub, packing.unname(name)) for hub, name in rows})
 
     def blob(self, sha256: Digest) -> StoredBlob | None:
         """One stored blob."""

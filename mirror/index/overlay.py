@@ -60,6 +60,15 @@ class Overlay:
             return kept.head
         return self._file.snapshot(repo, commit)
 
+    def commits(self, repo: Repo) -> Sequence[str]:
+        """Every commit of *repo* of which something is known, in no order."""
+        commits = self._file.commits(repo)
+        if not self._held.something:
+            return commits
+        with self._held.lock:
+            held = [commit for of, commit in self._held.commits if of == repo]
+        return list(dict.fromkeys([*commits, *held]))
+
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
         kept = self._held.commits.get((repo, commit))
@@ -172,6 +181,16 @@ class Overlay:
         """Upstream's lasting answer kept under *key*."""
         return self._held.replies.get(key) or self._file.reply(key)
 
+    def kept(self, after: str, limit: int) -> Sequence[Reply]:
+        """At most *limit* lasting answers in the order of their keys, from the first beyond *after*."""
+        page = self._file.kept(after, limit)
+        if not self._held.something:
+            return page
+        with self._held.lock:
+            newer = {key: reply for key, reply in self._held.replies.items() if key > after}
+        known = {reply.key: reply for reply in page} | newer
+        return [known[key] for key in sorted(known)[:limit]]
+
     def forms(self, document: str, limit: int) -> int:
         """In how many forms *document* is kept, counted up to *limit*."""
         kept = self._file.forms(document, limit)
@@ -271,6 +290,36 @@ class Overlay:
         if held is not None:
             return held.size
         return None if sha256 in self._held.hidden else self._file.size_of(sha256)
+
+    def names_of(self, sha256: Digest) -> Sequence[Digest]:
+        """The other names (git sha1, sources) that the blob *sha256* is known by."""
+        names = self._file.names_of(sha256)
+        if not self._held.something:
+            return names
+        with self._held.lock:
+            held = [name for name, known in self._held.links.items() if known == sha256]
+        return list(dict.fromkeys([*names, *held]))
+
+    def holders(self, sha256: Digest) -> Sequence[Repo]:
+        """The repos that have a file with the content of the blob *sha256*, by name."""
+        found = set(self._file.holders(sha256))
+        if not self._held.something:
+            return sorted(found)
+        names = {sha256, *self.names_of(sha256)}
+        with self._held.lock:
+            found |= {
+                repo
+                for (repo, _), kept in self._held.commits.items()
+                if any(entry.digest in names for entry in kept.entries.values())
+            }
+        return sorted(found)
+
+    def blob(self, sha256: Digest) -> StoredBlob | None:
+        """One stored blob."""
+        held = self._held.blobs.get(sha256)
+        if held is not None or sha256 in self._held.hidden:
+            return held
+        return self._file.blob(sha256)
 
     def totals(self) -> Totals:
         """What is stored, in all."""

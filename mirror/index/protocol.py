@@ -93,6 +93,10 @@ class Index(Protocol):
         """The head of the file list of *commit*; `None` while only entries of it were seen."""
         ...
 
+    def commits(self, repo: Repo) -> Sequence[str]:
+        """Every commit of *repo* of which something is known, in no order."""
+        ...
+
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
         ...
@@ -140,6 +144,10 @@ class Index(Protocol):
 
     def reply(self, key: str) -> Reply | None:
         """Upstream's lasting answer kept under *key*."""
+        ...
+
+    def kept(self, after: str, limit: int) -> Sequence[Reply]:
+        """At most *limit* lasting answers in the order of their keys, from the first beyond *after*."""
         ...
 
     def forms(self, document: str, limit: int) -> int:
@@ -205,11 +213,28 @@ class Index(Protocol):
 
     @property
     def drops(self) -> int:
-        """How often `dropped` was called: what was whole at the same number is whole still."""
+        """How often content was taken away: what was whole at the same number is whole still."""
         ...
 
     def size_of(self, name: Digest) -> int | None:
         """How many bytes the stored blob has that *name* (any digest, a source) names; `None` without one."""
+        ...
+
+    def names_of(self, sha256: Digest) -> Sequence[Digest]:
+        """The other names (git sha1, sources) that the blob *sha256* is known by."""
+        ...
+
+    def holders(self, sha256: Digest) -> Sequence[Repo]:
+        """The repos that have a file with the content of the blob *sha256*, by name."""
+        ...
+
+    def blob(self, sha256: Digest) -> StoredBlob | None:
+        """One stored blob."""
+        ...
+
+    @property
+    def last_use(self) -> int:
+        """The number of the last use of any blob."""
         ...
 
     def totals(self) -> Totals:
@@ -218,6 +243,23 @@ class Index(Protocol):
 
     def least_recent(self, *, after: int, limit: int) -> Sequence[StoredBlob]:
         """At most *limit* blobs in order of last use, from the first whose counter is beyond *after*."""
+        ...
+
+    # ── what the operator removes ──────────────────────────────────────────────────────────────
+
+    def forget(self, repo: Repo, commit: str = "") -> "Future[None]":
+        """Forget *commit* of *repo* and the refs onto it; without it the repo, its audience, its names.
+
+        The three that forget are done on the disk, or end with a `StoreError`.
+        """
+        ...
+
+    def forget_replies(self, keys: Sequence[str]) -> "Future[None]":
+        """Forget upstream's answers kept under *keys*."""
+        ...
+
+    def unlink(self, names: Sequence[Digest]) -> "Future[None]":
+        """Forget what each of *names* is stored as: the next word about it stands."""
         ...
 
     @property

@@ -81,6 +81,10 @@ class MemoryIndex:
         """The head of the file list of *commit*."""
         return self._commit(repo, commit).head
 
+    def commits(self, repo: Repo) -> Sequence[str]:
+        """Every commit of *repo* of which something is known."""
+        return list(self._commits.get(repo, {}))
+
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
         return self._commit(repo, commit).entries.get(path)
@@ -145,6 +149,10 @@ class MemoryIndex:
     def reply(self, key: str) -> Reply | None:
         """Upstream's lasting answer kept under *key*."""
         return self._replies.get(key)
+
+    def kept(self, after: str, limit: int) -> Sequence[Reply]:
+        """At most *limit* lasting answers by their keys, beyond *after*."""
+        return [self._replies[key] for key in sorted(self._replies) if key > after][:limit]
 
     def forms(self, document: str, limit: int) -> int:
         """In how many forms a document is kept."""
@@ -252,6 +260,28 @@ class MemoryIndex:
         blob = self._blobs.get(self._links.get(name, name))
         return None if blob is None else blob.size
 
+    def names_of(self, sha256: Digest) -> Sequence[Digest]:
+        """The other names that a blob is known by."""
+        return [name for name, known in self._links.items() if known == sha256]
+
+    def holders(self, sha256: Digest) -> Sequence[Repo]:
+        """The repos that have a file with this content."""
+        names = {sha256, *self.names_of(sha256)}
+        return sorted(
+            repo
+            for repo in self._commits
+            if self._find(repo, lambda entry: entry.digest in names) is not None
+        )
+
+    def blob(self, sha256: Digest) -> StoredBlob | None:
+        """One stored blob."""
+        return self._blobs.get(sha256)
+
+    @property
+    def last_use(self) -> int:
+        """The number of the last use of any blob."""
+        return self._last_use
+
     def totals(self) -> Totals:
         """What is stored, in all."""
         return Totals(len(self._blobs), sum(blob.size for blob in self._blobs.values()))
@@ -260,6 +290,19 @@ class MemoryIndex:
         """At most *limit* blobs in order of last use beyond *after*."""
         found = [blob for blob in self._blobs.values() if blob.used > after]
         return sorted(found, key=lambda blob: blob.used)[:limit]
+
+    def forget(self, repo: Repo, commit: str = "") -> "Future[None]":
+        """Forget a commit and the refs onto it, or a repo."""
+        return self._do(lambda: self._forget(repo, commit))
+
+    def forget_replies(self, keys: Sequence[str]) -> "Future[None]":
+        """Forget the answers kept under *keys*."""
+        return self._do(lambda: [self._replies.pop(key, None) for key in keys])
+
+    def unlink(self, names: Sequence[Digest]) -> "Future[None]":
+        """Forget what each of *names* is stored as."""
+        self.drops += 1
+        return self._do(lambda: [self._links.pop(name, None) for name in names])
 
     @property
     def trouble(self) -> str:
@@ -335,6 +378,25 @@ class MemoryIndex:
                 known.entries[entry.path] = entry
             known.absent.discard(entry.path)
         known.absent.update(path for path in fact.absent if path not in known.entries)
+
+    def _forget(self, repo: Repo, commit: str) -> None:
+        gone = {commit} if commit else set(self._commits.get(repo, {}))
+        for key, ref in list(self._refs.items()):
+            if ref.repo == repo and (not commit or ref.commit in gone):
+                del self._refs[key]
+        for name in gone:
+            self._commits.get(repo, {}).pop(name, None)
+        if commit:
+            return
+        self._commits.pop(repo, None)
+        self._audiences.pop(repo, None)
+        self._seen.pop(repo, None)
+        self._aliases = {
+            asked: alias
+            for asked, alias in self._aliases.items()
+            if repo not in (asked, alias.repo)
+        }
+        self._verdicts = {key: seen for key, seen in self._verdicts.items() if key[1] != repo}
 
     def _link(self, name: Digest, sha256: Digest) -> None:
         _expect(sha256, SHA256)

@@ -138,9 +138,9 @@ def test_health_tells_whether_a_repo_is_here_whole(mirror: Running, origin: Orig
 
 def test_health_tells_of_public_repos_only(mirror: Running, origin: Origin) -> None:
     """A private or gated repo that is here is answered for as one that was never seen."""
-    reader = {"readers": ("tokenA",)}
-    origin.add_repo("models", "acme/private", files=FILES, private=True, **reader)
-    origin.add_repo("models", "acme/gated", files=FILES, gated="auto", **reader)
+    alice = ("tokenA",)
+    origin.add_repo("models", "acme/private", files=FILES, private=True, readers=alice)
+    origin.add_repo("models", "acme/gated", files=FILES, gated="auto", readers=alice)
     for name in ("acme/private", "acme/gated"):
         _fetch(mirror, name, *FILES, ".gitattributes", token="tokenA")
     never = _target(mirror, "acme/never").json()
@@ -181,9 +181,7 @@ def test_health_refuses_what_is_no_target(mirror: Running) -> None:
         assert "target" in got.json()["error"] or "written like" in got.json()["error"]
 
 
-def test_health_of_a_target_follows_what_is_evicted(
-    tmp_path: Path, origin: Origin
-) -> None:
+def test_health_of_a_target_follows_what_is_evicted(tmp_path: Path, origin: Origin) -> None:
     """A repo that was whole is no longer, once a file of it had to go."""
     origin.add_repo("models", "acme/one", files={"a.bin": os.urandom(600 << 10)})
     origin.add_repo("models", "acme/two", files={"b.bin": os.urandom(600 << 10)})
