@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from mirror.errors import MirrorError
 from mirror.events import (
+    ALARMS,
     Alarm,
     Asked,
     Event,
@@ -59,7 +60,7 @@ class Telemetry:
             registry=registry,
         )
         self._request_seconds = Histogram(
-            "modelmirror_request_seconds",
+            "modelmirror_request_duration_seconds",
             "From the request's head to the response's last byte.",
             ("found",),
             buckets=_SERVED_BUCKETS,
@@ -81,7 +82,7 @@ class Telemetry:
             "modelmirror_fills", "Fills that are over.", ("hub", "outcome"), registry=registry
         )
         self._fill_seconds = Histogram(
-            "modelmirror_fill_seconds",
+            "modelmirror_fill_duration_seconds",
             "How long fills took.",
             ("hub",),
             buckets=_FILL_BUCKETS,
@@ -100,7 +101,7 @@ class Telemetry:
             registry=registry,
         )
         self._asked_seconds = Histogram(
-            "modelmirror_upstream_seconds",
+            "modelmirror_upstream_request_duration_seconds",
             "How long upstream took to answer.",
             ("hub",),
             buckets=_ASKED_BUCKETS,
@@ -123,6 +124,8 @@ class Telemetry:
         self._alarms = Counter(
             "modelmirror_alarms", "What an operator must see.", ("kind",), registry=registry
         )
+        for kind in ALARMS:
+            self._alarms.labels(kind)
         self._served: dict[tuple[str, str, int], tuple[Counter, Histogram, Counter]] = {}
         self._hosts: set[str] = set()
         self._children: dict[tuple[object, ...], object] = {}

@@ -147,7 +147,7 @@ def test_pages_of_repos_that_are_not_public_do_not_exist(mirror: Running, origin
     """Private, gated, unknown and malformed names get the same 404, and no list has them."""
     alice = ("tokenA",)
     for name, closed in (("acme/private", {"private": True}), ("acme/gated", {"gated": "auto"})):
-        origin.add_repo("models", name, files={"c.json": b"{}"}, readers=alice, **closed)  # type: ignore[arg-type]
+        origin.add_repo("models", name, files={"c.json": b"{}"}, readers=alice, **closed)
         assert mirror.ask(f"/{name}/resolve/main/c.json", token="tokenA").status == 200
     mirror.settle()
     never = mirror.ask(f"{PAGE}/acme/never")
