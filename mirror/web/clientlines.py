@@ -35,7 +35,7 @@ def client_lines(base_url: str) -> tuple[Lines, ...]:
         ),
         Lines(
             "Hugging Face libraries, in Python",
-            f'import os\nos.environ["HF_ENDPOINT"] = "{base_url}"',
+            f'import os\n\nos.environ["HF_ENDPOINT"] = "{base_url}"',
             "Before the first import of one of them.",
         ),
         Lines(

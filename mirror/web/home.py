@@ -91,7 +91,7 @@ def render(report: Mapping[str, object], stored: Stored, base_url: str, now: flo
         ("upstream", "Upstream", _upstreams(report)),
         ("use", "Use it", _clients(base_url)),
     ]
-    if not number(mapping(report.get("store")).get("bytes")):
+    if not (number(mapping(report.get("store")).get("bytes")) or rows(report.get("fills"))):
         sections.insert(1, sections.pop())  # Nothing is here yet: that is what there is to do.
     main = "\n".join(
         f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>\n{body}\n</section>'
@@ -111,7 +111,12 @@ def _figures(report: Mapping[str, object]) -> str:
     store, traffic = mapping(report.get("store")), mapping(report.get("traffic"))
     figures = [
         ("Stored", "bytes", format_size(number(store.get("bytes")))),
-        ("Files", "blobs", f"{number(store.get('blobs')):,.0f}"),
+        # The empty file is always there: nobody has to be asked for it.
+        (
+            "Files",
+            "blobs",
+            f"{number(store.get('blobs')) if number(store.get('bytes')) else 0:,.0f}",
+        ),
     ]
     kinds = mapping(mapping(report.get("cached")).get("huggingface"))
     figures += [

@@ -91,7 +91,7 @@
       at("reasons").replaceChildren(...reasons.map((reason) => piece("li", "", reason)));
     }
     set("bytes", size(report.store.bytes));
-    set("blobs", report.store.blobs.toLocaleString("en"));
+    set("blobs", (report.store.bytes && report.store.blobs).toLocaleString("en"));
     for (const [kind, number] of Object.entries((report.cached || {}).huggingface || {})) {
       set(`count-${kind}`, number.toLocaleString("en"));
     }

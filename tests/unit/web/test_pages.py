@@ -13,6 +13,7 @@ from mirror.names import Entry, Ref, Repo
 from mirror.web import home, repopage
 from mirror.web.clientlines import client_lines
 from mirror.web.plot import DAY, DAYS, HOUR, HOURS, Traffic, binned, percent, plot
+from tests.house.checkout import ROOT
 
 EVIL = "<img src=x onerror=alert(1)>\"'&</code></pre><script>"
 NOW = 1_764_313_200.0 - 1_764_313_200 % HOUR + 1800
@@ -112,7 +113,8 @@ def test_home_page_stands_any_report() -> None:
     assert "/?hub=huggingface&amp;after=models%2Fa%2Fb#stored" in page
     assert '<a href="/-/repo/huggingface/models/a/b">a/b</a>' in page
     assert "Whisper" in page
-    bare = home.render({}, home.Stored(), "http://m.test", NOW).decode()
+    bare = home.render({"store": {"blobs": 1}}, home.Stored(), "http://m.test", NOW).decode()
+    assert '<dd id="blobs">0</dd>' in bare
     _sound(bare)
     assert "containers and other machines" not in bare
     assert "Nothing yet" in bare
@@ -217,6 +219,13 @@ def test_percent_is_never_rounded_up_to_all() -> None:
 
 
 # ── lines to paste ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_client_lines_are_those_of_the_documents() -> None:
+    """What the page offers to paste is written down, word for word, where it is explained."""
+    documents = "".join((ROOT / "docs" / name).read_text("utf-8") for name in ("hub.md", "hubs.md"))
+    for lines in client_lines("http://mirror:8090"):
+        assert f"\n{lines.text}\n" in documents, lines.who
 
 
 def test_client_lines_fit_the_address() -> None:
