@@ -12,8 +12,9 @@ from typing import Final
 from mirror.digest import SHA256, Digest
 from mirror.index import packing
 from mirror.index.held import BOUND, Held
-from mirror.index.lookups import LOWER, Lookups
+from mirror.index.lookups import Lookups
 from mirror.index.protocol import RepoRow, StoredBlob, Totals
+from mirror.index.shown import LOWER
 from mirror.names import (
     Access,
     Alias,

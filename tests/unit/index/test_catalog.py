@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mirror.index import lookups, recording
+from mirror.index import lookups, recording, shown
 from mirror.index.catalog import Catalog
 from mirror.names import Entries, Entry, Ref, SnapshotState
 from tests.unit.index.samples import COMMIT, LATER, NOON, REPO, folder, head, large, sha256, small
@@ -38,7 +38,7 @@ def catalog(path: Path) -> Iterator[Catalog]:
 
 SELECTS = {
     name: text
-    for name, text in vars(lookups).items()
+    for name, text in (vars(lookups) | vars(shown)).items()
     if isinstance(text, str) and text.lstrip().startswith("SELECT")
 }
 # One reads a row a repo, and is asked for by people; the other a row a kind of repo, which are few.
