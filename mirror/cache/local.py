@@ -132,7 +132,7 @@ class LocalKeeper:
                     "size": fill.blob.size,
                     "received": fill.received,
                     "readers": fill.readers,
-                    "rate": round(fill.received / max(now - fill.began, 0.001)),
+                    "rate": round(fill.fetched / max(now - fill.began, 0.001)),
                 }
                 for fill in running[:MAX_FILLS]
             ],
