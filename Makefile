@@ -69,6 +69,10 @@ help: ## list the targets
 serve: .venv/package ## run the mirror; more flags: make serve ARGS='--port 8091'
 	@exec $(BIN)/modelmirror serve $(ARGS)
 
+.PHONY: hook-wheel
+hook-wheel: .venv/package ## build the client start-up hook as a wheel, in dist/
+	@$(BIN)/python -m tests.house.hook_wheel dist
+
 # ── Working on it ────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: test

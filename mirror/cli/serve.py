@@ -65,6 +65,9 @@ def command(file: Path | None, **flags: Any) -> None:
     """
     settings = read(flags, file).settings
     set_up(settings.log_level, settings.log_format)
+    if "modelmirror_hook" in sys.modules:
+        # The environment leads programs to a mirror. This is one, and asks the hubs.
+        sys.modules["modelmirror_hook"].stop()
     try:
         _run(settings)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Our own pages: liveness, readiness, status, metrics, the home page and a page of each public repo.
+"""Our own pages: liveness, readiness, status, metrics, the hook, the home page, a page of each public repo.
 
 Read only: what the keeper reports and the shelf shows names public repos alone. Everything of ours stands
 under ``/-/``, where no repo can be, with two aliases that monitoring systems expect.
@@ -19,6 +19,7 @@ from mirror.messages import Answer, RequestHead
 from mirror.names import Repo
 from mirror.web import home, repopage
 from mirror.web.health import Health
+from mirror.web.hook import HookPages
 from mirror.web.refusals import refusal
 
 # The pages load their own style and script and nothing else, and ask nobody but the mirror; they can be
@@ -45,7 +46,7 @@ class Operations:
     """Answers the door's own paths.
 
     *shelf* shows what is stored, `None` to show no repos; *metrics* renders the metrics, `None` when they
-    are closed; *static* are the pages' files by name.
+    are closed; *static* are the pages' files by name; *hook* are the pages of the client start-up hook.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Operations:
         clock: Clock,
         metrics: Callable[[], bytes] | None,
         static: Mapping[str, bytes],
+        hook: HookPages,
     ) -> None:
         self._keeper = keeper
         self._shelf = shelf
         self._clock = clock
         self._metrics = metrics
         self._health = Health(keeper, shelf)
+        self._hook = hook
         self._static = {f"/-/static/{name}": (name, data) for name, data in static.items()}
         self._pages: Mapping[str, _Page] = {
             "/": self._home,
@@ -82,9 +85,12 @@ class Operations:
         """
         page = self._pages.get(head.path)
         if page is None:
-            if not head.path.startswith(_REPO):
+            if head.path.startswith(_REPO):
+                page = self._repo
+            elif self._hook.owns(head.path):
+                page = self._hook.answer
+            else:
                 return None
-            page = self._repo
         if head.method not in {"GET", "HEAD"}:
             raise MethodRefusedError(f"{head.path} can only be read.")
         answer = page(head)

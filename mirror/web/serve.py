@@ -12,6 +12,7 @@ from mirror.events import Event, Observer
 from mirror.web.accesslog import AccessLog
 from mirror.web.app import App
 from mirror.web.heads import Heads
+from mirror.web.hook import HookPages
 from mirror.web.operations import Operations
 from mirror.web.pump import Pumps
 from mirror.web.sending import Sender
@@ -95,6 +96,7 @@ class Door:
             clock=self._clock,
             metrics=self._metrics,
             static={name: (static / name).read_bytes() for name in _STATIC},
+            hook=HookPages(),
         )
         heads = Heads(self._clock)
         self._pumps = Pumps(loop, stall=self._stall)
