@@ -246,7 +246,7 @@ def _repos(stored: Stored) -> str:
         return '<p class="none">Nothing yet. The first download through the mirror fills it.</p>'
     lines = "".join(
         f'<tr><th scope=row><a href="{repo_address(row.repo.hub, row.repo.name)}">'
-        f"{escape(_shown(row.repo.name))}</a></th><td>{escape(_kind(row.repo))}</td>"
+        f"{escape(_shown(row.repo.name))}</a></th><td class=kind>{escape(_kind(row.repo))}</td>"
         f"<td class=n>{_files(row)}</td><td class=n>{format_size(row.bytes_stored)}</td></tr>"
         for row in stored.repos
     )
@@ -258,7 +258,7 @@ def _repos(stored: Stored) -> str:
         further = address(q=stored.search, hub=last.hub, after=last.name)
         links += f'<a rel="next" href="{further}#stored">More repos</a>'
     return (
-        '<div class="table"><table><thead><tr><th scope=col>Repo</th><th scope=col>Kind</th>'
+        '<div class="table"><table><thead><tr><th scope=col>Repo</th><th scope=col class=kind>Kind</th>'
         "<th scope=col class=n>Files</th><th scope=col class=n>Size</th></tr></thead>"
         f'<tbody>{lines}</tbody></table></div><p class="links">{links}</p>'
     )

@@ -48,7 +48,7 @@ def plot(hours: Sequence[Traffic], now: float) -> str:
     bars, step = binned(hours, now)
     highest = max((max(bar.served, bar.fetched) for bar in bars), default=0)
     if not any(bar.requests or bar.served or bar.fetched for bar in bars):
-        return '<p class="none">Nothing was asked for yet.</p>'
+        return '<p class="none">Nothing has been served yet.</p>'
     word, span = ("hour", "48 hours") if step == HOUR else ("day", "30 days")
     begin, end = _label(bars[0].start, step), "now"
     middle = _label(bars[len(bars) // 2].start, step)

@@ -200,7 +200,7 @@ def test_home_counts_files_of_other_hosts(mirror: Running, hosts: Hosts) -> None
 def test_home_tells_what_was_saved(mirror: Running, origin: Origin) -> None:
     """A second download costs upstream nothing: half of the bytes are saved, and the plot is drawn."""
     origin.add_repo("models", "acme/tiny", files={"m.bin": os.urandom(400 << 10)})
-    assert "Nothing was asked for yet" in _shown(mirror, "/")
+    assert "Nothing has been served yet" in _shown(mirror, "/")
     for _ in range(2):
         _fetch(mirror, "acme/tiny", "m.bin")
         mirror.settle()

@@ -205,8 +205,8 @@ def test_plot_goes_over_to_days_and_leaves_nothing_out() -> None:
 
 def test_plot_stands_a_clock_that_was_wrong() -> None:
     """Hours from the future are left out, and nothing at all is said to be nothing."""
-    assert "Nothing was asked for yet" in plot([], NOW)
-    assert "Nothing was asked for yet" in plot([Traffic(NOW + 9 * DAY, 1, 1, 1, 1)], NOW)
+    assert "Nothing has been served yet" in plot([], NOW)
+    assert "Nothing has been served yet" in plot([Traffic(NOW + 9 * DAY, 1, 1, 1, 1)], NOW)
     assert "<svg" in plot([Traffic(0.0, 5, 5, 5, 5), Traffic(NOW // HOUR * HOUR, 5, 1, 1, 9)], NOW)
 
 
