@@ -5,6 +5,8 @@ Probes come every few seconds from many places, so nothing here grows with what 
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Final
 
 from mirror.bundle.present import Present
@@ -17,10 +19,11 @@ _UNREADABLE: Final = "The index cannot be read: nothing can be served."
 
 
 class Health:
-    """Answers probes from what *keeper* reports and *shelf* holds."""
+    """Answers probes from what *keeper* reports and *shelf* holds, which is read in *pool*."""
 
-    def __init__(self, keeper: Keeper, shelf: Shelf | None) -> None:
+    def __init__(self, keeper: Keeper, shelf: Shelf | None, pool: Executor) -> None:
         self._keeper = keeper
+        self._pool = pool
         self._present = None if shelf is None else Present(shelf)
 
     async def look(self, query: Mapping[str, Sequence[str]]) -> tuple[int, Mapping[str, Any]]:
@@ -43,5 +46,6 @@ class Health:
             report["traffic"] = {key: value for key, value in traffic.items() if key != "hours"}
         if self._present is not None and (target := query.get("target")):
             globs = (query.get(name, ()) for name in ("include", "exclude"))
-            report |= await asyncio.to_thread(self._present.look, target[0], *globs)
+            look = partial(self._present.look, target[0], *globs)
+            report |= await asyncio.get_running_loop().run_in_executor(self._pool, look)
         return 200 if serving else 503, report

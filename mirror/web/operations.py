@@ -7,8 +7,10 @@ under ``/-/``, where no repo can be, with two aliases that monitoring systems ex
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from inspect import isawaitable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 from urllib.parse import parse_qs, unquote
 
 from mirror.cache.keeper import Keeper
@@ -39,6 +41,11 @@ _STATIC_TYPES: Final = {".css": "text/css; charset=utf-8", ".js": "text/javascri
 # As much of a search or a path as the index is asked for.
 _LONGEST: Final = 1024
 
+# Pages and probes read the index in threads of their own: however many are asked for, they take no more of
+# the machine than that, and keep nobody from what serves files.
+READERS: Final = 2
+
+_T = TypeVar("_T")
 _Page: TypeAlias = Callable[[RequestHead], Answer | Awaitable[Answer]]
 
 
@@ -63,7 +70,8 @@ class Operations:
         self._shelf = shelf
         self._clock = clock
         self._metrics = metrics
-        self._health = Health(keeper, shelf)
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="pages")
+        self._health = Health(keeper, shelf, self._pool)
         self._hook = hook
         self._static = {f"/-/static/{name}": (name, data) for name, data in static.items()}
         self._pages: Mapping[str, _Page] = {
@@ -96,13 +104,21 @@ class Operations:
         answer = page(head)
         return await answer if isawaitable(answer) else answer
 
+    def close(self) -> None:
+        """Answer no more pages."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _read(self, look: Callable[[], _T]) -> _T:
+        """Read the index for a page, off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, look)
+
     async def _home(self, head: RequestHead) -> Answer:
         asked = _asked(head)
         search = asked.get("q", "").strip()
         after = Repo(asked["hub"], asked["after"]) if {"hub", "after"} <= asked.keys() else None
         stored = home.Stored(search=search, after=after)
         if self._shelf is not None:
-            stored = await asyncio.to_thread(_stored, self._shelf, search, after)
+            stored = await self._read(partial(_stored, self._shelf, search, after))
         page = home.render(self._keeper.report(), stored, head.base_url, self._clock.wall())
         return _page(page)
 
@@ -111,12 +127,14 @@ class Operations:
         leaf = None
         if self._shelf is not None and len(name) <= _LONGEST:
             asked = _asked(head)
-            leaf = await asyncio.to_thread(
-                self._shelf.repo,
-                Repo(unquote(hub), "/".join(unquote(word) for word in name.split("/"))),
-                asked.get("revision", ""),
-                asked.get("folder", "").strip("/"),
-                asked.get("after", ""),
+            leaf = await self._read(
+                partial(
+                    self._shelf.repo,
+                    Repo(unquote(hub), "/".join(unquote(word) for word in name.split("/"))),
+                    asked.get("revision", ""),
+                    asked.get("folder", "").strip("/"),
+                    asked.get("after", ""),
+                )
             )
         if leaf is None:
             return refusal(404, "No public repo or revision of that name is stored here.")

@@ -144,6 +144,7 @@ class Door:
         await self._listener.shutdown(timeout=1.0)
         await self._app.until_idle(1.0)
         self._access.flush()
+        self._operations.close()
         self._server = None
 
     def hurry(self) -> None:
