@@ -21,7 +21,7 @@ Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -32,23 +32,20 @@ from mirror.cache.asking import Asking
 from mirror.cache.bodies import Bodies
 from mirror.cache.facts import Lifetimes
 from mirror.cache.fills import Fills
-from mirror.cache.gate import Gate
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
 from mirror.cache.making import Making
 from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
-from mirror.cache.owntoken import OwnToken
 from mirror.cache.pullthrough import PullThrough
-from mirror.cache.rules import Rules
 from mirror.cache.shelf import Shelf
 from mirror.cache.unwell import Unwell
-from mirror.cache.users import Users
 from mirror.clock import Clock, SystemClock
 from mirror.config import Settings
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
 from mirror.index.grants import Grants
+from mirror.parts import gate_of, hubs_of, policy_of, proxies_of
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
 from mirror.store.draft import Draft
@@ -56,6 +53,7 @@ from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
 from mirror.store.partials import Partials
 from mirror.telemetry import Telemetry
+from mirror.upkeep.addresses import AddressBook
 from mirror.upkeep.chores import Ages, house
 from mirror.upkeep.desk import Desk
 from mirror.upkeep.evict import Evictor
@@ -63,14 +61,12 @@ from mirror.upkeep.history import History
 from mirror.upkeep.known import Known, writer
 from mirror.upkeep.lastuse import LastUse
 from mirror.upkeep.orders import Orders
-from mirror.upkeep.pins import pinned
+from mirror.upkeep.pins import Pins
 from mirror.upkeep.running import boot_id
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
 from mirror.upstream.clients import open_clients
 from mirror.upstream.contract import Timeouts
-from mirror.upstream.policy import Policy
-from mirror.upstream.proxies import Proxies
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
 from mirror.web.control import listen
@@ -126,7 +122,7 @@ class Mirror:
 
         # What cannot be used is said before anything is touched.
         tls = ServingTls.of(settings.tls_cert, settings.tls_key, clock)
-        gate = _gate(settings, clock)
+        gate = gate_of(settings, clock)
 
         # The data folder, held alone from here on.
         layout = Layout(settings.data)
@@ -166,16 +162,11 @@ class Mirror:
                 refused=lambda sentence: observe(Alarm("index-held", sentence)),
             )
         )
-        evictor = Evictor(
-            store, partials, index.catalog, lambda: pinned(index.journal, index.catalog), observe
-        )
+        hubs = hubs_of(settings, secret)
+        book = AddressBook(index, hubs, clock)
+        pins = Pins(index.journal, index.catalog, book.contents)
+        evictor = Evictor(store, partials, index.catalog, pins.digests, observe)
         grants = Grants(index.journal)
-
-        hubs = registry.hubs(
-            secret=secret,
-            tree_limit=settings.huggingface_tree_limit,
-            ref_lifetime=settings.huggingface_ref_lifetime,
-        )
 
         # The way out.
         client, transfers = await _way_out(stack, settings, clock, observe)
@@ -234,11 +225,6 @@ class Mirror:
             fills=fills, upstream=client, disk=disk, unwell=unwell, offline=settings.offline
         )
         stack.push_async_callback(mending.close)
-        hubs = registry.hubs(
-            secret=secret,
-            tree_limit=settings.huggingface_tree_limit,
-            ref_lifetime=settings.huggingface_ref_lifetime,
-        )
         pull = PullThrough(
             hubs=hubs,
             asking=asking,
@@ -278,14 +264,16 @@ class Mirror:
             },
             open_hubs=registry.open_hubs(),
         )
-        telemetry.watch(keeper.report, lambda: len(asyncio.all_tasks()))
         stack.callback(keeper.write_touches)
-        desk = Desk(layout, ledger, store, partials, index, hubs, history, lastuse, clock)
+        desk = Desk(
+            layout, ledger, store, partials, index, book, pins, grants, history, lastuse, clock,
+            keeper.report,
+        )  # fmt: skip
         ages = Ages(settings.sweep_partials, settings.sweep_quarantine, settings.scrub_period)
         stack.enter_context(house(desk, ages, observe, _LOG.info))
 
         # The operator's door, and everybody's, opened last and closed first.
-        await listen(stack, layout.control, Orders(grants, lambda: self.url))
+        await listen(stack, layout.control, Orders.ready(desk, lambda: self.url))
         self._door = Door(
             keeper,
             shelf=Shelf(index.catalog, hubs, clock),
@@ -295,7 +283,7 @@ class Mirror:
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
             strict=settings.strict,
-            metrics=telemetry.render if settings.metrics == "on" else None,
+            metrics=_metrics(telemetry, keeper) if settings.metrics == "on" else None,
             observe=observe,
             drain=settings.drain,
             connections=settings.limits_connections,
@@ -307,39 +295,11 @@ class Mirror:
         stack.push_async_callback(self._door.stop)
 
 
-def _gate(settings: Settings, clock: Clock) -> Gate:
-    """The operator's own gate, open where nothing is set."""
-    return Gate(
-        None if settings.access_users is None else Users(settings.access_users, clock),
-        Rules.read(
-            settings.access_allow_repos,
-            settings.access_deny_repos,
-            settings.access_allow_files,
-            settings.access_deny_files,
-        ),
-        OwnToken.read(
-            settings.huggingface_token,
-            settings.huggingface_token_file,
-            settings.huggingface_token_repos,
-            users=settings.access_users is not None,
-        ),
-    )
-
-
 async def _way_out(
     stack: AsyncExitStack, settings: Settings, clock: Clock, observe: Observer
 ) -> tuple[Client, Transfers]:
     """The two clients that ask upstream, and nothing else does."""
-    hosts = registry.elsewhere(settings.upstream_hosts, settings.huggingface_upstreams)
-    policy = Policy(
-        {"huggingface": settings.huggingface_upstreams} | registry.upstreams(hosts),
-        hosts,
-        settings.upstream_redirect_hosts,
-        registry.known_hosts(),
-    )
-    proxies = Proxies(
-        settings.upstream_https_proxy, settings.upstream_http_proxy, settings.upstream_no_proxy
-    )
+    policy, proxies = policy_of(settings), proxies_of(settings)
     if str(proxies):
         _LOG.info("Upstream is asked through %s.", proxies)
     addresses = Addresses(lambda host: policy.named(host) or proxies.named(host), clock)
@@ -365,6 +325,12 @@ def _observer(counters: Sequence[Observer]) -> Observer:
             _LOG.warning("%s: %s", event.kind, event.detail)
 
     return observe
+
+
+def _metrics(telemetry: Telemetry, keeper: LocalKeeper) -> Callable[[], bytes]:
+    """What renders the metrics: what was counted, what is, and the tasks of this event loop."""
+    telemetry.watch(keeper.report, lambda: len(asyncio.all_tasks()))
+    return telemetry.render
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

@@ -330,15 +330,12 @@ class Fill:
             else:
                 partial.abandon()
         if isinstance(error, OtherSizeError) and self.blob.digest.proves:
-            self._means.observe(
-                Alarm("size-mismatch", f"{self.blob.repo}: {error.message} Nothing was published.")
-            )
+            self._means.observe(Alarm("size-mismatch", self._unpublished(error)))
         if isinstance(error, DigestMismatchError):
-            self._means.observe(
-                Alarm(
-                    "digest-mismatch", f"{self.blob.repo}: {error.message} Nothing was published."
-                )
-            )
+            self._means.observe(Alarm("digest-mismatch", self._unpublished(error)))
+
+    def _unpublished(self, error: MirrorError) -> str:
+        return f"{self.blob.repo}: {error.message} Nothing was published.{self.blob.doubt}"
 
     def _tell(self, message: Callable[[], None]) -> None:
         try:

@@ -15,11 +15,20 @@ from mirror.errors import MirrorError
 
 _VERBS: Final = {
     "serve": "Run the mirror.",
+    "status": "Tell how the mirror is.",
+    "ls": "List what is here.",
+    "du": "Tell what takes the room.",
+    "stats": "Tell what the mirror has saved.",
+    "pin": "Keep something, whatever room is wanted for.",
+    "unpin": "Keep it no longer.",
+    "rm": "Remove something, to be fetched anew.",
+    "gc": "Remove what nobody needs.",
+    "accept": "Believe the next content of an address.",
     "verify": "Check what is stored, and mend it.",
     "export": "Lay models out as their clients would have cached them.",
     "grant": "Say who may read a repo, whatever the hub says.",
     "user": "Write an entry for the file of local users.",
-    "config": "Show every setting and where its value came from.",
+    "config": "Show the settings, or check them.",
 }
 
 

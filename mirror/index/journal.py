@@ -146,6 +146,12 @@ class Journal:
                 raise _unusable(self._path, error) from error
             return gone
 
+    def redundant(self) -> int:
+        """How many of its lines no longer count; reads all of it."""
+        with self._lock:
+            live, lines = self._live()
+        return lines - len(live)
+
     # ── reading ────────────────────────────────────────────────────────────────────────────────
 
     def replay(self) -> Iterator[Line]:

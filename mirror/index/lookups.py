@@ -8,7 +8,7 @@ waiting for the writer. Nothing here knows how old is too old: facts come back w
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,9 @@ from mirror.names import (
 # Descriptions of datasets with 100 000 files are 10 MB and more, and a snapshot's head is read for every
 # request: the last few are kept, and read again only when they changed.
 _INFOS_KEPT: Final = 8
+
+# Contents are told in pages of this many.
+_PAGE: Final = 1000
 
 _LEAST: Final = b""
 _GREATEST: Final = b"\xff"  # begins no UTF-8 text
@@ -103,6 +106,15 @@ _HOLDERS: Final = """
     SELECT r.hub, r.name FROM contents c JOIN repos r ON r.id = c.repo WHERE c.digest = ?
 """
 _KEPT: Final = "SELECT value FROM replies WHERE key > ? ORDER BY key LIMIT ?"
+_CONTENTS: Final = """
+    SELECT c.digest, c.repo, r.hub, r.name, coalesce(b.sha256, l.sha256),
+        coalesce(b.size, d.size), coalesce(b.used, d.used)
+    FROM contents c JOIN repos r ON r.id = c.repo
+        LEFT JOIN blobs b ON b.sha256 = c.digest
+        LEFT JOIN links l ON l.name = c.digest
+        LEFT JOIN blobs d ON d.sha256 = l.sha256
+    WHERE (c.digest, c.repo) > (?, ?) AND c.stored ORDER BY c.digest, c.repo LIMIT ?
+"""
 _LEAST_RECENT: Final = """
     SELECT sha256, size, used FROM blobs WHERE used > ? ORDER BY used LIMIT ?
 """
@@ -271,6 +283,16 @@ class Lookups(Shown):
         names = [packed, *(name for (name,) in self._rows(_LINKED, packed))]
         rows = [row for name in names for row in self._rows(_HOLDERS, name)]
         return sorted({Repo(hub, packing.unname(name)) for hub, name in rows})
+
+    def contents(self) -> Iterator[tuple[Repo, StoredBlob]]:
+        """Each distinct content of a repo that is stored, once for each of its names, by digest."""
+        rows = self._rows(_CONTENTS, b"", 0, _PAGE)
+        while rows:
+            for _, _, hub, name, sha256, size, used in rows:
+                if sha256 is not None and size is not None:
+                    blob = StoredBlob(packing.digest_of(sha256), size, used)
+                    yield Repo(hub, packing.unname(name)), blob
+            rows = self._rows(_CONTENTS, rows[-1][0], rows[-1][1], _PAGE)
 
     def blob(self, sha256: Digest) -> StoredBlob | None:
         """One stored blob."""

@@ -322,6 +322,10 @@ class Overlay:
             return held
         return self._file.blob(sha256)
 
+    def contents(self) -> Iterator[tuple[Repo, StoredBlob]]:
+        """Each distinct content of a repo that is stored, once for each of its names, by digest."""
+        return self._file.contents()
+
     def totals(self) -> Totals:
         """What is stored, in all."""
         totals = self._file.totals()

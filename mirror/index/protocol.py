@@ -4,7 +4,7 @@ The catalog is the one that serves; a double in memory passes the same suite, so
 above may use either and mean both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -235,6 +235,13 @@ class Index(Protocol):
     @property
     def last_use(self) -> int:
         """The number of the last use of any blob."""
+        ...
+
+    def contents(self) -> Iterator[tuple[Repo, StoredBlob]]:
+        """Each distinct content of a repo that is stored, once for each of its names, by digest.
+
+        What the disk does not take yet is not among them.
+        """
         ...
 
     def totals(self) -> Totals:

@@ -138,6 +138,24 @@ class Layout:
         except OSError as error:
             raise self._unusable(error) from error
 
+    def examine(self) -> None:
+        """See, without writing anything, that `prepare` would make the folders.
+
+        Raises `StoreUnusableError` as that does.
+        """
+        try:
+            self._refuse_unknown_version()
+            place = self.data
+            while not place.exists() and place != place.parent:
+                place = place.parent
+            if not place.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+            for folder in (place, self.root):
+                if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        except OSError as error:
+            raise self._unusable(error) from error
+
     def tidy(self) -> None:
         """Remove small files that a crash left half written; only the holder of the lock may."""
         for path in self.partials.iterdir():

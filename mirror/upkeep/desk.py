@@ -1,36 +1,44 @@
 """What upkeep and the operator's orders work on: the open parts of one data folder, together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 from mirror.clock import Clock
 from mirror.hubs.base import Hub
+from mirror.index.grants import Grants
 from mirror.store.blobs import DiskStore
 from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
 from mirror.store.partials import Partials
+from mirror.upkeep.addresses import AddressBook
 from mirror.upkeep.history import History
 from mirror.upkeep.known import Known, writer
 from mirror.upkeep.lastuse import LastUse
+from mirror.upkeep.pins import Pins
 from mirror.upkeep.running import boot_id
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The parts of the data folder of *layout*, whose lock is held; *hubs* read addresses."""
+    """The parts of the data folder of *layout*, whose lock is held.
+
+    *report* tells how the server is that runs on it, where one does.
+    """
 
     layout: Layout
     ledger: Ledger
     store: DiskStore
     partials: Partials
     index: Known
-    hubs: Sequence[Hub]
+    book: AddressBook
+    pins: Pins
+    grants: Grants
     history: History
     lastuse: LastUse
     clock: Clock
+    report: Callable[[], Mapping[str, object]] | None = None
 
 
 class AtRest:
@@ -68,14 +76,17 @@ class AtRest:
             partials = Partials(layout, ledger)
             stack.callback(partials.close)
             index = stack.enter_context(Known(layout, store, self._say, boot=boot_id()))
-            write: Callable[[Path, bytes], None] = writer(layout)
+            book = AddressBook(index, self._hubs(layout.secret()), clock)
+            write = writer(layout)
             desk = Desk(
                 layout,
                 ledger,
                 store,
                 partials,
                 index,
-                self._hubs(layout.secret()),
+                book,
+                Pins(index.journal, index.catalog, book.contents),
+                Grants(index.journal),
                 History(layout.stats, write, clock),
                 LastUse(layout.uses, write),
                 clock,

@@ -133,6 +133,21 @@ def test_holders_are_the_repos_that_have_the_content(index: Index) -> None:
     assert list(index.names_of(sha256("old"))) == [git_sha1("old")]
 
 
+def test_contents_are_those_that_are_stored(index: Index) -> None:
+    """Each once for a repo, however many of its commits have it, under the name in the store."""
+    index.dropped([sha256("gone")]).result()
+    told = [(repo, blob.digest, blob.size) for repo, blob in index.contents()]
+
+    assert sorted(told) == sorted(
+        [
+            (REPO, sha256("shared"), 8),
+            (REPO, sha256("old"), 5),
+            (REPO, sha256("new"), 6),
+            (OTHER, sha256("shared"), 8),
+        ]
+    )
+
+
 def test_replies_are_told_in_order_and_forgotten_by_key(index: Index) -> None:
     """Page by page; one that is forgotten is told no more."""
     for key in ("c", "a", "b"):

@@ -4,7 +4,7 @@ It passes tests/conformance/test_index.py. Where the catalog keeps counts by tri
 when asked, so that the suite compares two ways to the same number.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
@@ -281,6 +281,15 @@ class MemoryIndex:
     def last_use(self) -> int:
         """The number of the last use of any blob."""
         return self._last_use
+
+    def contents(self) -> Iterator[tuple[Repo, StoredBlob]]:
+        """Each distinct content of a repo that is stored."""
+        for repo, commits in self._commits.items():
+            entries = (entry for known in commits.values() for entry in known.entries.values())
+            for digest in {entry.digest for entry in entries if entry.digest is not None}:
+                blob = self._blobs.get(digest) or self._blobs.get(self._links.get(digest, digest))
+                if blob is not None:
+                    yield repo, blob
 
     def totals(self) -> Totals:
         """What is stored, in all."""
