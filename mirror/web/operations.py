@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
 from typing import Final, TypeAlias, TypeVar
@@ -16,7 +17,7 @@ from urllib.parse import parse_qs, unquote
 from mirror.cache.keeper import Keeper
 from mirror.cache.shelf import Shelf
 from mirror.clock import Clock
-from mirror.errors import MethodRefusedError
+from mirror.errors import MethodRefusedError, MirrorError
 from mirror.messages import Answer, RequestHead
 from mirror.names import Repo
 from mirror.web import home, repopage
@@ -118,7 +119,9 @@ class Operations:
         after = Repo(asked["hub"], asked["after"]) if {"hub", "after"} <= asked.keys() else None
         stored = home.Stored(search=search, after=after)
         if self._shelf is not None:
-            stored = await self._read(partial(_stored, self._shelf, search, after))
+            # What is wrong with the index, the page itself says.
+            with suppress(MirrorError):
+                stored = await self._read(partial(_stored, self._shelf, search, after))
         page = home.render(self._keeper.report(), stored, head.base_url, self._clock.wall())
         return _page(page)
 
