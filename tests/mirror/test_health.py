@@ -1,5 +1,6 @@
 """What probes are told: healthy, degraded or neither, what is cached, and whether a target is here."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from mirror import __version__
 from mirror.hubs.whisper import MODELS
 from tests.hosts import Hosts
 from tests.mirror.running import Got, Running
+from tests.mirror.test_tfhub import FORMAT, HANDLE, KAGGLE, STORAGE, TFHUB, archive, publish
 from tests.origin import Origin
 
 FILES = {"config.json": b"{}", "model.safetensors": bytes(200_000), "onnx/model.onnx": b"onnx"}
@@ -169,6 +171,41 @@ def test_health_tells_of_files_of_other_hosts(
                   "spacy:de_core_news_lg", "kaggle:a/b/c/d/1", "torchhub:o/r", "tiktoken:gpt2"):  # fmt: skip
         said = _target(mirror, other).json()
         assert (said["model_name"], said["model_cached"]) == (other, False)
+
+
+def test_health_tells_of_what_is_more_than_a_file(
+    hosts: Hosts, origin: Origin, tmp_path: Path
+) -> None:
+    """A handle of TF Hub is cached with its archive, a package of NLTK with the index that names it."""
+    site, data = "https://raw.githubusercontent.com", "/nltk/nltk_data/gh-pages"
+    package = b"PK" + os.urandom(5000)
+    index = (
+        f'<nltk_data><packages><package id="punkt_tab" subdir="tokenizers" unzip="1" '
+        f'url="{site}{data}/packages/tokenizers/punkt_tab.zip" '
+        f'sha256_checksum="{hashlib.sha256(package).hexdigest()}" /></packages></nltk_data>'
+    )
+    hosts.put("raw.githubusercontent.com", f"{data}/index.xml", index.encode())
+    hosts.put("raw.githubusercontent.com", f"{data}/packages/tokenizers/punkt_tab.zip", package)
+    publish(hosts, archive())
+    asked = hosts.setting(TFHUB, KAGGLE, STORAGE, "raw.githubusercontent.com")
+    settings = {"MODELMIRROR_UPSTREAM_HOSTS": asked}
+    with Running(tmp_path / "other", origin, settings=settings) as mirror:
+        fetched = {
+            "nltk:punkt_tab": (
+                "/-/nltk/index.xml",
+                f"/-/host/raw.githubusercontent.com{data}/packages/tokenizers/punkt_tab.zip",
+            ),
+            "tfhub:google/yamnet/1": (f"/-/host/tfhub.dev{HANDLE}?{FORMAT}",),
+        }
+        for target, paths in fetched.items():
+            for path in paths:
+                assert _target(mirror, target).json()["model_cached"] is False
+                assert mirror.ask(path).status == 200, path
+                mirror.settle()
+            assert _target(mirror, target).json()["model_cached"] is True, target
+        page = mirror.ask("/").body.decode()
+        assert "TensorFlow Hub" in page
+        assert "<th scope=row>NLTK</th><td class=n>1</td>" in page
 
 
 def test_health_refuses_what_is_no_target(mirror: Running) -> None:
