@@ -77,12 +77,12 @@ _CHILDREN: Final = f"""
 _BY_DIGEST: Final = f"""
     SELECT s.commit_id, {_COLUMNS}
     FROM contents c JOIN entries e ON e.id = c.entry JOIN snapshots s ON s.id = e.snapshot
-    WHERE c.repo = {THIS_REPO} AND c.digest = ? AND e.digest = c.digest
+    WHERE c.repo = {THIS_REPO} AND c.digest = ? AND e.digest = c.digest AND s.repo = c.repo
 """
 _BY_XET: Final = f"""
     SELECT s.commit_id, {_COLUMNS}
     FROM xets x JOIN entries e ON e.id = x.entry JOIN snapshots s ON s.id = e.snapshot
-    WHERE x.repo = {THIS_REPO} AND x.xet = ? AND e.xet = x.xet
+    WHERE x.repo = {THIS_REPO} AND x.xet = ? AND e.xet = x.xet AND s.repo = x.repo
 """
 _VISIBILITY: Final = """
     SELECT private, gated, visibility_at FROM repos
@@ -105,7 +105,7 @@ _COMMITS: Final = f"SELECT commit_id FROM snapshots WHERE repo = {THIS_REPO}"
 _HOLDERS: Final = """
     SELECT r.hub, r.name FROM contents c JOIN repos r ON r.id = c.repo WHERE c.digest = ?
 """
-_KEPT: Final = "SELECT value FROM replies WHERE key > ? ORDER BY key LIMIT ?"
+_KEYS: Final = "SELECT key FROM replies WHERE key > ? ORDER BY key LIMIT ?"
 _CONTENTS: Final = """
     SELECT c.digest, c.repo, r.hub, r.name, coalesce(b.sha256, l.sha256),
         coalesce(b.size, d.size), coalesce(b.used, d.used)
@@ -245,10 +245,9 @@ class Lookups(Shown):
         row = self._row(_REPLY, packing.name(key))
         return None if row is None else decode_reply(row[0])
 
-    def kept(self, after: str, limit: int) -> Sequence[Reply]:
-        """At most *limit* lasting answers in the order of their keys, from the first beyond *after*."""
-        values = self._rows(_KEPT, packing.name(after), limit)
-        return [reply for (value,) in values if (reply := decode_reply(value)) is not None]
+    def reply_keys(self, after: str, limit: int) -> Sequence[str]:
+        """The keys of at most *limit* lasting answers, in order, from the first beyond *after*."""
+        return [packing.unname(key) for (key,) in self._rows(_KEYS, packing.name(after), limit)]
 
     def forms(self, document: str, limit: int) -> int:
         """In how many forms *document* (method and path) is kept, counted up to *limit*."""

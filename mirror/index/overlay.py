@@ -182,15 +182,14 @@ class Overlay:
         """Upstream's lasting answer kept under *key*."""
         return self._held.replies.get(key) or self._file.reply(key)
 
-    def kept(self, after: str, limit: int) -> Sequence[Reply]:
-        """At most *limit* lasting answers in the order of their keys, from the first beyond *after*."""
-        page = self._file.kept(after, limit)
+    def reply_keys(self, after: str, limit: int) -> Sequence[str]:
+        """The keys of at most *limit* lasting answers, in order, from the first beyond *after*."""
+        page = self._file.reply_keys(after, limit)
         if not self._held.something:
             return page
         with self._held.lock:
-            newer = {key: reply for key, reply in self._held.replies.items() if key > after}
-        known = {reply.key: reply for reply in page} | newer
-        return [known[key] for key in sorted(known)[:limit]]
+            newer = [key for key in self._held.replies if key > after]
+        return sorted({*page, *newer})[:limit]
 
     def forms(self, document: str, limit: int) -> int:
         """In how many forms *document* is kept, counted up to *limit*."""

@@ -68,8 +68,11 @@ class Index(Protocol):
 
     # ── what upstream said ─────────────────────────────────────────────────────────────────────
 
-    def record(self, facts: Sequence[Fact]) -> "Future[None]":
+    def record(self, facts: Sequence[Fact], as_of: int | None = None) -> "Future[None]":
         """Write *facts* down, all of them or none.
+
+        *as_of* is what `forgettings` was when what they build on was looked at. Where that has changed, a
+        complete list may lack its first pages by now: it counts as begun.
 
         Leads and replies that are not lasting are passed over, and so are verdicts, for which
         `record_verdict` wants to know whose they are. A complete snapshot stays complete; an empty
@@ -146,8 +149,8 @@ class Index(Protocol):
         """Upstream's lasting answer kept under *key*."""
         ...
 
-    def kept(self, after: str, limit: int) -> Sequence[Reply]:
-        """At most *limit* lasting answers in the order of their keys, from the first beyond *after*."""
+    def reply_keys(self, after: str, limit: int) -> Sequence[str]:
+        """The keys of at most *limit* lasting answers, in order, from the first beyond *after*."""
         ...
 
     def forms(self, document: str, limit: int) -> int:
@@ -254,18 +257,27 @@ class Index(Protocol):
 
     # ── what the operator removes ──────────────────────────────────────────────────────────────
 
-    def forget(self, repo: Repo, commit: str = "") -> "Future[None]":
+    def forget(self, repo: Repo, commit: str = "") -> None:
         """Forget *commit* of *repo* and the refs onto it; without it the repo, its audience, its names.
 
-        The three that forget are done on the disk, or end with a `StoreError`.
+        Blocks until it is done, which takes as long as it took to record; nobody sees any of it from the
+        start. Raises `StoreError` when the disk refuses: the three that forget are done there or not at all.
         """
         ...
 
-    def forget_replies(self, keys: Sequence[str]) -> "Future[None]":
+    @property
+    def forgettings(self) -> int:
+        """A number that grows when forgetting begins, and once more when it is out of sight.
+
+        What was looked up while it changed, or was odd, may be half of what was known.
+        """
+        ...
+
+    def forget_replies(self, keys: Sequence[str]) -> None:
         """Forget upstream's answers kept under *keys*."""
         ...
 
-    def unlink(self, names: Sequence[Digest]) -> "Future[None]":
+    def unlink(self, names: Sequence[Digest]) -> None:
         """Forget what each of *names* is stored as: the next word about it stands."""
         ...
 

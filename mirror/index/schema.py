@@ -67,7 +67,8 @@ CREATE TABLE refs (
 
 -- state is NULL while only entries of the commit were seen, never its head.
 -- info is last: SQLite reads the overflow pages of a large one only when it is asked for.
--- A number is never given twice: descriptions that readers keep are known by it.
+-- A number is never given twice: descriptions that readers keep are known by it. repo is below zero for
+-- one that is being forgotten (mirror.index.forgetting).
 CREATE TABLE snapshots (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     repo INTEGER NOT NULL,

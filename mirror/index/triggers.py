@@ -39,10 +39,6 @@ CREATE TRIGGER commit_known AFTER INSERT ON snapshots BEGIN
     UPDATE repos SET commits = commits + 1 WHERE id = NEW.repo;
 END;
 
-CREATE TRIGGER commit_forgotten AFTER DELETE ON snapshots BEGIN
-    UPDATE repos SET commits = commits - 1 WHERE id = OLD.repo;
-END;
-
 CREATE TRIGGER entry_known AFTER INSERT ON entries WHEN NEW.digest IS NOT NULL BEGIN
     {_KNOW_CONTENT}
 END;

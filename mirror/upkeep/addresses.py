@@ -20,7 +20,7 @@ from mirror.patterns import spell
 from mirror.upkeep.known import Known
 from mirror.upkeep.naming import NamedAddress
 
-_PAGE: Final = 100
+_PAGE: Final = 1000
 # What the heads of files are kept under; the address follows.
 _HEADS: Final = ("HEAD https://", "PROBE https://")
 
@@ -90,10 +90,10 @@ class AddressBook:
     def every(self) -> Iterator[Address]:
         """Every address of whose file a head is kept, in order; none twice."""
         seen: set[str] = set()
-        for reply in self.replies():
-            if not reply.key.startswith(_HEADS):
+        for key in self.answers():
+            if not key.startswith(_HEADS):
                 continue
-            url = reply.key.split(" ")[1]
+            url = key.split(" ")[1]
             if url in seen:
                 continue
             seen.add(url)
@@ -102,14 +102,21 @@ class AddressBook:
             try:
                 yield self.look(NamedAddress(f"/-/host/{host}/{path}", query, url))
             except QuestionError:  # of a hub that is no more, or reads it otherwise by now
-                yield Address(url, Question(), keys=(reply.key,))
+                yield Address(url, Question(), keys=(key,))
 
-    def replies(self) -> Iterator[Reply]:
-        """Every lasting answer that is kept."""
-        page = self._index.catalog.kept("", _PAGE)
+    def answers(self) -> Iterator[str]:
+        """The keys of every lasting answer that is kept."""
+        page = self._index.catalog.reply_keys("", _PAGE)
         while page:
             yield from page
-            page = self._index.catalog.kept(page[-1].key, _PAGE)
+            page = self._index.catalog.reply_keys(page[-1], _PAGE)
+
+    def replies(self) -> Iterator[Reply]:
+        """Every lasting answer that is kept, one at a time: documents may have some MiB."""
+        for key in self.answers():
+            reply = self._index.catalog.reply(key)
+            if reply is not None:
+                yield reply
 
     def _read(self, text: str, hub: Hub, question: Question) -> Address:
         if question.repo is not None:

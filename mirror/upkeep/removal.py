@@ -78,7 +78,8 @@ class Removals:
         if plan.forgets:
             self._forget(plan)
             index.catalog.finish()
-            index.journal.note(Note(REMOVAL, plan.what, None))
+            # Once more, for whoever learned something of it while it went: he was before its end.
+            index.journal.append([*_taken_back(plan), Note(REMOVAL, plan.what, None)])
         return freed
 
     def resume(self) -> None:
@@ -115,18 +116,20 @@ class Removals:
         index, paths = self._desk.index, []
         if plan.repo is not None:
             for commit in plan.commits:
-                index.catalog.forget(plan.repo, commit).result()
+                index.catalog.forget(plan.repo, commit)
                 paths.append(index.records.path(plan.repo, commit))
             if plan.whole:
-                index.catalog.forget(plan.repo).result()
-        index.catalog.forget_replies(plan.replies).result()
+                index.catalog.forget(plan.repo)
+        index.catalog.forget_replies(plan.replies)
         paths += [index.records.reply_path(key) for key in plan.replies]
-        index.catalog.unlink(plan.unlink).result()
+        index.catalog.unlink(plan.unlink)
         folders = durable.FolderSyncs()
-        for path in paths:
-            if path.exists():
-                durable.remove(path)
-                folders.add(path.parent)
+        # A record that was being written of what the index knew a moment ago must not come after.
+        with index.arrears.still():
+            for path in paths:
+                if path.exists():
+                    durable.remove(path)
+                    folders.add(path.parent)
         folders.sync()
 
 

@@ -216,10 +216,10 @@ class Planner:
             return
         name = repo.name.removeprefix("models/")
         begins = (f"/{name}", f"/v2/{name}", f"/api/{repo.name}")
-        for reply in self._desk.book.replies():
-            target = reply.key.partition(" ")[2].partition("?")[0].partition(" ")[0]
+        for key in self._desk.book.answers():
+            target = key.partition(" ")[2].partition("?")[0].partition(" ")[0]
             if any(target == begin or target.startswith(f"{begin}/") for begin in begins):
-                yield reply.key
+                yield key
 
 
 def _matches(path: str, pattern: str) -> bool:

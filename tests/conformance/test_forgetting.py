@@ -1,5 +1,6 @@
 """What the operator removes, every index forgets, and nothing else: the catalog and its double alike."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from mirror.digest import source_of
 from mirror.errors import StoreError
+from mirror.index import forgetting
 from mirror.index.catalog import Catalog
 from mirror.index.protocol import Index
 from mirror.names import Access, Alias, Entries, Ref, SnapshotState, Verdict, Visibility
@@ -60,7 +62,7 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
 
 def test_forget_a_commit_leaves_the_others_whole(index: Index) -> None:
     """Its entries, absences and refs go; what another commit of the repo has is still found there."""
-    index.forget(REPO, COMMIT).result()
+    index.forget(REPO, COMMIT)
 
     assert index.snapshot(REPO, COMMIT) is None
     assert index.entry(REPO, COMMIT, "old.bin") is None
@@ -76,7 +78,7 @@ def test_forget_a_commit_leaves_the_others_whole(index: Index) -> None:
 
 def test_forget_a_commit_counts_what_is_left(index: Index) -> None:
     """A repo's row says what its other commits have, as if the one had never been seen."""
-    index.forget(REPO, COMMIT).result()
+    index.forget(REPO, COMMIT)
 
     row = next(row for row in index.repos(public_only=False) if row.repo == REPO)
     assert (row.commits, row.files, row.files_stored, row.bytes_stored) == (1, 2, 2, 14)
@@ -84,7 +86,7 @@ def test_forget_a_commit_counts_what_is_left(index: Index) -> None:
 
 def test_forget_a_commit_may_be_learned_again(index: Index) -> None:
     """What is recorded anew is known anew, with its own description and state."""
-    index.forget(REPO, COMMIT).result()
+    index.forget(REPO, COMMIT)
     index.record(
         [head(SnapshotState.PENDING, commit=COMMIT, info=b"{}"), Ref(REPO, "v1", COMMIT, NOON)]
     ).result()
@@ -101,7 +103,7 @@ def test_forget_a_repo_leaves_no_trace_of_it(index: Index) -> None:
     index.record([Alias(old, REPO, "id", NOON), Alias(REPO, REPO, "id", 0.0)]).result()
     index.record_verdict("alice", Verdict(REPO, Access.READ, accepted=True, seen_at=NOON)).result()
 
-    index.forget(REPO).result()
+    index.forget(REPO)
 
     assert [row.repo for row in index.repos(public_only=False)] == [OTHER]
     assert index.visibility(REPO) is None
@@ -117,12 +119,31 @@ def test_forget_a_repo_leaves_no_trace_of_it(index: Index) -> None:
 def test_forget_what_is_not_known_changes_nothing(index: Index) -> None:
     """A repo, a commit, an answer and a name that nobody ever saw."""
     before = index.repos(public_only=False)
-    index.forget(type(REPO)(REPO.hub, "models/acme/never")).result()
-    index.forget(REPO, "f" * 40).result()
-    index.forget_replies(["GET /never"]).result()
-    index.unlink([source_of("https://never.example/")]).result()
+    index.forget(type(REPO)(REPO.hub, "models/acme/never"))
+    index.forget(REPO, "f" * 40)
+    index.forget_replies(["GET /never"])
+    index.unlink([source_of("https://never.example/")])
 
     assert index.repos(public_only=False) == before
+
+
+def test_a_list_is_not_complete_that_lost_its_beginning(index: Index) -> None:
+    """Pages that were read before a removal are gone: what is learned on top of them counts as begun."""
+    seen = index.forgettings
+    index.record([Entries(REPO, COMMIT, FIRST)], seen).result()
+    index.forget(REPO, COMMIT)
+    assert index.forgettings > seen
+    assert index.forgettings % 2 == 0
+    index.record([Entries(REPO, COMMIT, SECOND), head(commit=COMMIT)], seen).result()
+
+    snapshot = index.snapshot(REPO, COMMIT)
+    assert snapshot is not None
+    assert snapshot.state is SnapshotState.PENDING
+    assert not index.absent(REPO, COMMIT, "old.bin")
+    index.record([Entries(REPO, COMMIT, FIRST), head(commit=COMMIT)], index.forgettings).result()
+    snapshot = index.snapshot(REPO, COMMIT)
+    assert snapshot is not None
+    assert snapshot.state is SnapshotState.COMPLETE
 
 
 def test_holders_are_the_repos_that_have_the_content(index: Index) -> None:
@@ -148,15 +169,15 @@ def test_contents_are_those_that_are_stored(index: Index) -> None:
     )
 
 
-def test_replies_are_told_in_order_and_forgotten_by_key(index: Index) -> None:
+def test_replies_are_named_in_order_and_forgotten_by_key(index: Index) -> None:
     """Page by page; one that is forgotten is told no more."""
     for key in ("c", "a", "b"):
         index.record([reply(key, lasting=True)]).result()
 
-    assert [kept.key for kept in index.kept("", 2)] == ["a", "b"]
-    assert [kept.key for kept in index.kept("b", 2)] == ["c"]
-    index.forget_replies(["a", "c"]).result()
-    assert [kept.key for kept in index.kept("", 9)] == ["b"]
+    assert index.reply_keys("", 2) == ["a", "b"]
+    assert index.reply_keys("b", 2) == ["c"]
+    index.forget_replies(["a", "c"])
+    assert index.reply_keys("", 9) == ["b"]
     assert index.reply("a") is None
 
 
@@ -166,7 +187,7 @@ def test_unlink_makes_room_for_another_word(index: Index) -> None:
     index.link(address, sha256("shared")).result()
     assert list(index.names_of(sha256("shared"))) == [address]
 
-    index.unlink([address]).result()
+    index.unlink([address])
     assert index.sha256_of(address) is None
     index.link(address, sha256("new")).result()
     assert index.sha256_of(address) == sha256("new")
@@ -189,15 +210,57 @@ def test_forgetting_reaches_the_disk_or_fails(tmp_path: Path) -> None:
     with_trouble = Catalog.open(tmp_path / "index.sqlite3")
     with_trouble.record([Ref(REPO, "main", COMMIT, NOON)]).result()
     refuse(with_trouble)
-    for future in (
-        with_trouble.forget(REPO),
-        with_trouble.forget_replies(["a"]),
-        with_trouble.unlink([git_sha1("a")]),
-    ):
-        with pytest.raises(StoreError):
-            future.result()
+    with pytest.raises(StoreError):
+        with_trouble.forget(REPO)
+    with pytest.raises(StoreError):
+        with_trouble.forget_replies(["a"])
+    with pytest.raises(StoreError):
+        with_trouble.unlink([git_sha1("a")])
     assert with_trouble.ref(REPO, "main") is not None
     relent(with_trouble)
-    with_trouble.forget(REPO).result()
+    with_trouble.forget(REPO)
     assert with_trouble.ref(REPO, "main") is None
     with_trouble.close()
+
+
+def test_forgetting_goes_by_pieces_and_is_out_of_sight_from_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a kill leaves half forgotten shows nowhere, may be learned anew, and goes with the next call."""
+    monkeypatch.setattr(forgetting, "_PIECE", 7)
+    catalog = Catalog.open(tmp_path / "index.sqlite3")
+    old = tuple(large(f"{number:03}.bin", f"old {number}", 10) for number in range(40))
+    new = tuple(large(f"{number:03}.bin", f"old {number % 20}", 10) for number in range(40))
+    for commit, entries in ((COMMIT, old), (LATER, new)):
+        catalog.record([Entries(REPO, commit, entries), head(commit=commit)]).result()
+    catalog.stored([(sha256(f"old {number}"), 10) for number in range(40)]).result()
+    takes = iter(range(3))
+    real = forgetting._take_some
+
+    def dies(connection: sqlite3.Connection, key: int, number: int) -> bool:
+        next(takes)
+        return real(connection, key, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(forgetting, "_take_some", dies)
+        with pytest.raises(StopIteration):
+            catalog.forget(REPO, COMMIT)
+    assert list(catalog.commits(REPO)) == [LATER]
+    assert catalog.snapshot(REPO, COMMIT) is None
+    assert not catalog.listing(REPO, COMMIT, "", recursive=True, after="", limit=99)
+    assert catalog.by_digest(REPO, sha256("old 39").hex) is None
+    catalog.record([Entries(REPO, COMMIT, old[:1]), head(commit=COMMIT)]).result()
+    assert catalog.entry(REPO, COMMIT, "000.bin") == old[0]
+
+    catalog.forget(REPO, COMMIT)
+    assert list(catalog.commits(REPO)) == [LATER]
+    (row,) = catalog.repos(public_only=False)
+    assert (row.commits, row.files, row.files_stored, row.bytes_stored) == (1, 20, 20, 200)
+    for number in range(20):
+        found = catalog.by_digest(REPO, sha256(f"old {number}").hex)
+        assert found is not None
+        assert found[0] == LATER
+    with sqlite3.connect(tmp_path / "index.sqlite3") as connection:
+        assert connection.execute("SELECT count(*) FROM entries").fetchone() == (40,)
+    connection.close()
+    catalog.close()

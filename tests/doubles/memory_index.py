@@ -55,12 +55,20 @@ class MemoryIndex:
         self._blobs: dict[Digest, StoredBlob] = {}
         self._last_use = 0
         self.drops = 0
+        self.forgettings = 0
         self._closed = False
 
     # ── what upstream said ─────────────────────────────────────────────────────────────────────
 
-    def record(self, facts: Sequence[Fact]) -> "Future[None]":
+    def record(self, facts: Sequence[Fact], as_of: int | None = None) -> "Future[None]":
         """Write *facts* down, all of them or none."""
+        if as_of not in {None, self.forgettings}:
+            facts = [
+                replace(fact, state=SnapshotState.PENDING)
+                if isinstance(fact, Snapshot) and fact.state is SnapshotState.COMPLETE
+                else fact
+                for fact in facts
+            ]
         return self._do(lambda: self._record(facts))
 
     def record_verdict(self, fingerprint: str, verdict: Verdict) -> "Future[None]":
@@ -150,9 +158,9 @@ class MemoryIndex:
         """Upstream's lasting answer kept under *key*."""
         return self._replies.get(key)
 
-    def kept(self, after: str, limit: int) -> Sequence[Reply]:
-        """At most *limit* lasting answers by their keys, beyond *after*."""
-        return [self._replies[key] for key in sorted(self._replies) if key > after][:limit]
+    def reply_keys(self, after: str, limit: int) -> Sequence[str]:
+        """The keys of at most *limit* lasting answers beyond *after*."""
+        return [key for key in sorted(self._replies) if key > after][:limit]
 
     def forms(self, document: str, limit: int) -> int:
         """In how many forms a document is kept."""
@@ -300,18 +308,21 @@ class MemoryIndex:
         found = [blob for blob in self._blobs.values() if blob.used > after]
         return sorted(found, key=lambda blob: blob.used)[:limit]
 
-    def forget(self, repo: Repo, commit: str = "") -> "Future[None]":
+    def forget(self, repo: Repo, commit: str = "") -> None:
         """Forget a commit and the refs onto it, or a repo."""
-        return self._do(lambda: self._forget(repo, commit))
+        self.forgettings += 2
+        self._do(lambda: self._forget(repo, commit)).result()
 
-    def forget_replies(self, keys: Sequence[str]) -> "Future[None]":
+    def forget_replies(self, keys: Sequence[str]) -> None:
         """Forget the answers kept under *keys*."""
-        return self._do(lambda: [self._replies.pop(key, None) for key in keys])
+        self.forgettings += 2
+        self._do(lambda: [self._replies.pop(key, None) for key in keys]).result()
 
-    def unlink(self, names: Sequence[Digest]) -> "Future[None]":
+    def unlink(self, names: Sequence[Digest]) -> None:
         """Forget what each of *names* is stored as."""
         self.drops += 1
-        return self._do(lambda: [self._links.pop(name, None) for name in names])
+        self.forgettings += 2
+        self._do(lambda: [self._links.pop(name, None) for name in names]).result()
 
     @property
     def trouble(self) -> str:

@@ -1,15 +1,20 @@
 """`modelmirror rm`, `gc` and `accept`: what goes for good, and what stays because something else needs it."""
 
+import contextlib
 import hashlib
 import http.client
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from mirror.errors import QuestionError
+from mirror.upkeep.reach import order as reach
 from tests.hosts import Hosts, Thing
 from tests.mirror.operating import refused, said, told
 from tests.mirror.running import Running
@@ -58,8 +63,11 @@ def _blobs(data: Path) -> set[str]:
     }
 
 
-def _sound(mirror: Running) -> None:
-    """Stop it: the store must pass its own check, and an index made again must list the same."""
+def _sound(mirror: Running, *, busy: bool = False) -> None:
+    """Stop it: the store must pass its own check, and an index made again must list the same.
+
+    Of a *busy* one, nothing more: lists that were being read are written down once they are complete.
+    """
     if mirror.process.poll() is None:
         assert mirror.stop() == 0
     before = told(mirror.data, "ls")
@@ -69,7 +77,10 @@ def _sound(mirror: Running) -> None:
     after = told(mirror.data, "ls")
     for row in [*before["repos"], *after["repos"]]:
         row.pop("last_used")
-    assert after["repos"] == before["repos"]
+    if busy:
+        assert {row["name"] for row in after["repos"]} <= {row["name"] for row in before["repos"]}
+    else:
+        assert after["repos"] == before["repos"]
 
 
 def _verify(data: Path, *words: str) -> tuple[int, str]:
@@ -321,3 +332,51 @@ def test_gc_leaves_what_addresses_name(hosts: Hosts, other: Running) -> None:
     assert told(other.data, "gc", "--older", "0s")["blobs"]["count"] == 0
     with hosts.away():
         assert other.ask(f"/-/torch{PLAIN}").body == MODEL
+
+
+def test_orders_under_load_cut_nobody(origin: Origin, stored: Running) -> None:
+    """While clients download, repos and files are removed and collected again and again."""
+    paths = {SHARED_FILE: SHARED, OWN_FILE: OWN, "/acme/two/resolve/main/model.safetensors": SHARED}
+    socket, over = stored.data / "v1" / "control.sock", threading.Event()
+
+    def load(number: int) -> int:
+        done = 0
+        while not over.is_set():
+            path = list(paths)[(number + done) % 3]
+            got = stored.ask(path)
+            assert (got.status, got.body == paths[path]) == (200, True), got.body[:200]
+            done += 1
+        return done
+
+    def remove() -> int:
+        done = 0
+        for turn in range(30):
+            for name, arguments in (
+                ("rm", {"target": ("acme/one", "acme/two")[turn % 2]}),
+                ("rm", {"target": "acme/two", "path": "*.safetensors"}),
+                ("gc", {"older": 3600}),
+                ("du", {}),
+                ("ls", {}),
+                ("status", {}),
+            ):
+                with contextlib.suppress(QuestionError):  # it is gone already, or not yet here
+                    assert reach(socket, name, arguments) is not None
+                    done += 1
+        return done
+
+    with ThreadPoolExecutor(5) as pool:
+        loads = [pool.submit(load, number) for number in range(4)]
+        try:
+            assert remove() > 90
+        finally:
+            over.set()
+        assert all(each.result() > 3 for each in loads)
+    stored.settle()
+    assert "Traceback" not in stored.log.read_text()
+    _sound(stored, busy=True)
+    stored.start()
+    told(stored.data, "gc", "--older", "0s")
+    origin.stop()
+    for path, body in paths.items():
+        got = stored.ask(path)
+        assert got.status == 501 or got.body == body

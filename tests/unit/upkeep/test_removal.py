@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mirror.digest import sha256_of
-from mirror.errors import QuestionError
+from mirror.errors import QuestionError, StoreError
 from mirror.index.lines import Note
 from mirror.store.layout import Layout
 from mirror.upkeep.desk import Desk
@@ -20,6 +20,7 @@ from mirror.upkeep.removal import REMOVAL, Removals
 from mirror.upkeep.running import boot_id
 from mirror.upkeep.verify import Options, Verification
 from tests.house.checkout import ROOT
+from tests.unit.index.disk import refuse, relent
 from tests.unit.upkeep.desks import (
     FORMER,
     NEW,
@@ -177,3 +178,21 @@ def test_removal_of_what_cannot_be_is_refused(tmp_path: Path) -> None:
             with pytest.raises(QuestionError):
                 planner.plan(named(target), path)
         assert repo(REPO) in {row.repo for row in desk.index.catalog.repos(public_only=False)}
+
+
+def test_removal_waits_for_a_disk_that_takes_nothing(tmp_path: Path) -> None:
+    """It is refused in a sentence, nothing has gone, and later it goes."""
+    fill(tmp_path)
+    with at_rest(tmp_path) as desk:
+        removals = Removals(desk)
+        plan = removals.planner.plan(named(REPO))
+        refuse(desk.index.catalog)
+        desk.index.catalog.touch([sha256_of(OWN)]).result()  # it notices
+        with pytest.raises(StoreError, match="while the disk takes nothing"):
+            removals.carry_out(plan)
+        assert _stored(desk) == {SHARED, OWN, FORMER}
+        assert desk.index.journal.notes(REMOVAL) == {}
+        relent(desk.index.catalog)
+        desk.index.catalog.forget_replies([])
+        removals.carry_out(plan)
+        assert (_known(desk), _stored(desk)) == (GONE, {SHARED})
