@@ -8,7 +8,7 @@ facts and says which of them are still good enough.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from mirror.digest import Digest
 from mirror.messages import Response, UpstreamRequest
@@ -44,8 +44,8 @@ class Question:
     is then the repo that the request names, if any, of whose readers upstream itself decides.
     *caller* is whom a token signed by the mirror was made out to (`Facts.caller`), in place of the
     request's own credential; `None` where the request speaks for itself. *anonymous* means that no
-    credential goes upstream, whoever asks: the hub has none. Hubs subclass the three kinds below with what
-    they need to answer.
+    credential goes upstream, whoever asks: the hub has none. *title* is what sentences call it, where that is
+    not its path in its repo. Hubs subclass the three kinds below with what they need to answer.
     """
 
     repo: Repo | None = None
@@ -53,6 +53,7 @@ class Question:
     caller: str | None = None
     about: Repo | None = None
     anonymous: bool = False
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +100,25 @@ class SnapshotState(StrEnum):
     """More entries than `tree_limit`: the repo stays per path."""
 
 
+ADOPTED: Final = "adopted"
+"""The view of a snapshot of which a client's cache told some files."""
+ADOPTED_WHOLE: Final = "adopted-whole"
+"""The same, where the cache had the whole list, if not all of the files."""
+LISTED: Final = "listed"
+"""The kind of an entry that stands in such a list alone, without a digest: the cache had no such file."""
+
+
+def adopted(commit: str) -> str:
+    """What *commit* is called where a client's cache told of it: upstream's own word stays apart."""
+    return f"~{commit}"
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The head of one commit's file list.
 
-    *view* tells whose eyes it was seen with: ``full``, or ``redacted`` where upstream hid hashes;
+    *view* tells whose eyes it was seen with: ``full``, or ``redacted`` where upstream hid hashes; a client's
+    (`ADOPTED`, `ADOPTED_WHOLE`) under the name alone that `adopted` gives its commit.
     *info* is upstream's JSON description of the repo at that commit, unaltered, b"" if not yet known.
     """
 
@@ -119,9 +134,9 @@ class Snapshot:
 class Entry:
     """One path of one commit.
 
-    *kind* is ``file`` or ``directory``; *size* in bytes (0 for a directory); *digest* is the published
-    digest of the content, `None` for a directory; *oid* is git's object id; *xet* the Xet hash or `None`;
-    *raw* is upstream's JSON element, unaltered.
+    *kind* is ``file`` or ``directory`` (or `LISTED`); *size* in bytes (0 for a directory); *digest* is the
+    published digest of the content, `None` for a directory; *oid* is git's object id; *xet* the Xet hash or
+    `None`; *raw* is upstream's JSON element, unaltered.
     """
 
     path: str

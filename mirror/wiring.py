@@ -21,13 +21,16 @@ Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
 from mirror import __version__
+from mirror.bundle.adoptasking import Upstream
+from mirror.bundle.adoptjobs import Jobs
+from mirror.bundle.adoptparts import Parts
 from mirror.cache.asking import Asking
 from mirror.cache.bodies import Bodies
 from mirror.cache.facts import Lifetimes
@@ -87,11 +90,15 @@ class Mirror:
     """A whole mirror: enter it and it serves, leave it and everything is put away.
 
     *settings* are all there is to know. Entering raises `MirrorError` when the data folder or a setting
-    cannot be used, and `OSError` when the address cannot be listened on.
+    cannot be used, and `OSError` when the address cannot be listened on. Without *doors* it serves nobody
+    and does what its `orders` are told, for a command that has the data folder to itself.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    orders: Orders
+
+    def __init__(self, settings: Settings, *, doors: bool = True) -> None:
         self._settings = settings
+        self._doors = doors
         self._stack = AsyncExitStack()
         self._door: Door | None = None
         self.url = ""
@@ -117,8 +124,6 @@ class Mirror:
 
     async def _compose(self, stack: AsyncExitStack) -> None:
         settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
-        counters: list[Observer] = [telemetry]
-        observe = _observer(counters)
 
         # What cannot be used is said before anything is touched.
         tls = ServingTls.of(settings.tls_cert, settings.tls_key, clock)
@@ -130,8 +135,7 @@ class Mirror:
         stack.enter_context(durable.StoreLock(layout.lock))
         layout.tidy()
         history = History(layout.stats, writer(layout), clock)
-        counters.append(history)
-        lastuse = LastUse(layout.uses, writer(layout))
+        observe = _observer(telemetry, history)
         secret = layout.secret()
         seeing = residency.choose(layout.root)
         ledger = Ledger(
@@ -266,14 +270,41 @@ class Mirror:
         )
         stack.callback(keeper.write_touches)
         desk = Desk(
-            layout, ledger, store, partials, index, book, pins, grants, history, lastuse, clock,
-            keeper.report,
+            layout, ledger, store, partials, index, book, pins, grants, history,
+            LastUse(layout.uses, writer(layout)), clock, keeper.report,
         )  # fmt: skip
-        ages = Ages(settings.sweep_partials, settings.sweep_quarantine, settings.scrub_period)
-        stack.enter_context(house(desk, ages, observe, _LOG.info))
+        stack.enter_context(house(desk, _ages(settings), observe, _LOG.info))
 
-        # The operator's door, and everybody's, opened last and closed first.
-        await listen(stack, layout.control, Orders.ready(desk, lambda: self.url))
+        # What the operator may order, and the doors for it and for everybody, opened last and closed first.
+        adoptions = Jobs(
+            Parts(
+                layout=layout,
+                ledger=ledger,
+                store=store,
+                partials=partials,
+                catalog=index.catalog,
+                memo=index.memo,
+                arrears=index.arrears,
+                grants=grants,
+                hubs=hubs,
+                clock=clock,
+                observe=observe,
+                ask=Upstream(
+                    asking=asking,
+                    catalog=index.catalog,
+                    memo=index.memo,
+                    clock=clock,
+                    loop=asyncio.get_running_loop(),
+                    offline=settings.offline,
+                    down=outages.down,
+                ),
+            )
+        )
+        stack.push_async_callback(asyncio.to_thread, adoptions.close)
+        self.orders = Orders.ready(desk, lambda: self.url, adoptions.orders)
+        if not self._doors:
+            return
+        await listen(stack, layout.control, self.orders)
         self._door = Door(
             keeper,
             shelf=Shelf(index.catalog, hubs, clock),
@@ -315,8 +346,13 @@ async def _way_out(
     )
 
 
-def _observer(counters: Sequence[Observer]) -> Observer:
-    """Hands each event to *counters*, which may still grow, and alarms to the log."""
+def _ages(settings: Settings) -> Ages:
+    """How old what is swept must be, and how often everything is read again."""
+    return Ages(settings.sweep_partials, settings.sweep_quarantine, settings.scrub_period)
+
+
+def _observer(*counters: Observer) -> Observer:
+    """Hands each event to *counters*, and alarms to the log."""
 
     def observe(event: Event) -> None:
         for count in counters:

@@ -1,1 +1,1 @@
-"""Carrying what a mirror has to places without one."""
+"""Carrying what a mirror has: taking clients' caches over, and writing them for places without a mirror."""

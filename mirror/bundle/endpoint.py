@@ -13,11 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from mirror import __version__
 from mirror.errors import MirrorError, QuestionError
+from mirror.redaction import one_line
 
 # Seconds until an answer begins: a mirror takes archives whole before the first byte, and a try that was
 # given up finds the work done.
@@ -30,6 +32,7 @@ TRIES: Final = 5
 PAUSES: Final = (0.2, 1.0, 3.0, 8.0)
 _LONGEST_PAUSE: Final = 30.0
 
+_WHO: Final = 401
 _TRY_AGAIN: Final = frozenset({429, 503, 504})
 _PIECE: Final = 1 << 20
 
@@ -93,12 +96,16 @@ class Body:
 class Endpoint:
     """The mirror at *url*.
 
-    *token* is sent along where a repo may want one. *pause* waits for so many seconds. Raises `QuestionError`
-    for an address that is none.
+    *token* looks up what is sent along where a repo may want it, and to a mirror that wants to know who asks
+    for anything. *pause* waits for so many seconds. Raises `QuestionError` for an address that is none.
     """
 
     def __init__(
-        self, url: str, token: str = "", *, pause: Callable[[float], None] = time.sleep
+        self,
+        url: str,
+        token: Callable[[], str] = str,
+        *,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         parts = urlsplit(url)
         try:
@@ -113,7 +120,8 @@ class Endpoint:
         self._secure = parts.scheme == "https"
         self._address = (parts.hostname, port or (443 if self._secure else 80))
         self._base = parts.path.rstrip("/")
-        self._token = token
+        self._token = cache(token)
+        self._known = False
         self._pause = pause
         self._kept = threading.local()
         self._all: set[http.client.HTTPConnection] = set()
@@ -196,7 +204,11 @@ class Endpoint:
     def _ask(
         self, method: str, target: str, headers: Mapping[str, str], *, restricted: bool
     ) -> Iterator[Body]:
-        response = self._send(method, target, headers, restricted=restricted)
+        response = self._send(method, target, headers, restricted=restricted or self._known)
+        if response.status == _WHO and not (restricted or self._known) and self._token():
+            self._drop()
+            self._known = True  # It has users of its own, and serves nothing to strangers.
+            response = self._send(method, target, headers, restricted=True)
         head = Head(response.status, {name.lower(): text for name, text in response.getheaders()})
         whole = False
         try:
@@ -219,8 +231,8 @@ class Endpoint:
             "Accept-Encoding": "identity",
             **headers,
         }
-        if restricted and self._token:
-            sent["Authorization"] = f"Bearer {self._token}"
+        if restricted and (token := self._token()):
+            sent["Authorization"] = f"Bearer {token}"
         fresh = getattr(self._kept, "connection", None) is None
         while True:
             try:
@@ -288,7 +300,8 @@ class Endpoint:
         }
         hint = hints.get(head.status, "")
         if head.status in range(300, 400) and "location" in head.headers:
-            hint = f"It leads to {head.headers['location']}: name that mirror with --endpoint."
+            there = one_line(head.headers["location"])
+            hint = f"It leads to {there}: name that mirror with --endpoint."
         return AnswerRefusedError(self._said(target, head, response), status=head.status, hint=hint)
 
     def _said(self, target: str, head: Head, response: http.client.HTTPResponse) -> str:
@@ -298,7 +311,7 @@ class Endpoint:
             with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
                 body = json.loads(response.read(1 << 16))
                 said = str(body.get("error", "")) if isinstance(body, dict) else ""
-        said = " ".join(said.split())[:1000] or "it gave no reason"
+        said = one_line(" ".join(said.split()))[:1000] or "it gave no reason"
         return f"{self.url} answered {head.status} to {target}: {said}"
 
 

@@ -9,25 +9,26 @@ target is written into the manifest once it has everything.
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from mirror.bundle.choosing import chosen
 from mirror.bundle.endpoint import AnswerRefusedError, Endpoint, UnreachableError
-from mirror.bundle.laying import Laid, Laying, Meter
+from mirror.bundle.laying import Laid, Laying
 from mirror.bundle.manifest import Manifest, Needed, shape_of
+from mirror.bundle.outcome import Outcome, Report, Voice, Wanted
 from mirror.bundle.places import Places
 from mirror.bundle.placing import Placing
 from mirror.bundle.plan import Plan
-from mirror.bundle.planning import Planner
+from mirror.bundle.planning import Planner, versions
 from mirror.bundle.store import Shelf
 from mirror.bundle.transfer import Transfer
 from mirror.errors import MirrorError, StoreFullError, StoreUnusableError
 from mirror.store import durable
-from mirror.targets import REPOS, Kind, Target
+from mirror.targets import REPOS, Kind
 from mirror.units import format_size
 
 # How many files come at once: small ones wait for answers more than for bytes.
@@ -37,67 +38,33 @@ WORKING: Final = ".modelmirror.partial"
 
 # A mirror says so where it has not what was asked, and nobody to ask.
 _NOT_HERE: Final = 501
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A target, and the place it is to have, a path as the app sees it; ``""`` is its client's own cache."""
-
-    target: Target
-    place: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.target}={self.place}" if self.place else str(self.target)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of one target: how many *files* of *size* bytes it has, *fetched* bytes that came for it.
-
-    *error* says why it is not whole, *note* what is to be known of one that is.
-    """
-
-    wanted: Wanted
-    files: int = 0
-    size: int = 0
-    fetched: int = 0
-    error: MirrorError | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The end of an export. *environment* are variables by the folders below the exported one."""
-
-    outcomes: Sequence[Outcome]
-    environment: Mapping[str, str]
-
-    @property
-    def failed(self) -> bool:
-        """Whether a target is not whole."""
-        return any(outcome.error for outcome in self.outcomes)
-
-
-class Voice(Meter, Protocol):
-    """How an export is told; called from any thread."""
-
-    def placed(self, path: str, size: int) -> None:
-        """A file, or a folder, has its name."""
-        ...
-
-    def ended(self, outcome: Outcome) -> None:
-        """A target is whole, or cannot be made so."""
-        ...
+# There is no such thing, here or upstream: what is written wrongly is not missed for ever.
+_NOWHERE: Final = frozenset({400, 404})
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A target to be laid out; *before* is what it had when it was laid out the same way."""
+    """A target to be laid out; *before* is what it had when it was laid out the same way.
+
+    *whole* tells whether it still has all of that.
+    """
 
     outcome: Outcome
     plan: Plan
     shape: str
     before: Needed | None
+    whole: bool
+
+    def needed(self, files: Sequence[str], state: str = "") -> Needed:
+        """What the manifest is to say of it."""
+        return Needed(
+            target=str(self.outcome.wanted),
+            files=tuple(dict.fromkeys(files)),
+            links=tuple(self.plan.links),
+            shape=self.shape,
+            state=state,
+            rest={} if self.before is None else self.before.rest,
+        )
 
 
 class Export:
@@ -122,7 +89,6 @@ class Export:
         self._working = folder / WORKING
         self._endpoint = endpoint
         self._places = places
-        self._planner = Planner(endpoint, places, chosen, real=real)
         self._voice = voice
         self._shelf = None if shelf is None else shelf(self._working)
         self._real = real
@@ -141,10 +107,21 @@ class Export:
 
     def _run(self, outcomes: Sequence[Outcome]) -> Report:
         manifest = Manifest.load(self._folder)
+        if self._verify:
+            self._voice.expect(_held(manifest, outcomes))
+            manifest.advance = self._voice.advance
+        handles = [
+            outcome.wanted.target.name
+            for outcome in outcomes
+            if outcome.wanted.target.kind is Kind.TFHUB and not outcome.wanted.place
+        ]
+        planner = Planner(
+            self._endpoint, self._places, chosen, real=self._real, newest=versions(handles)
+        )
         laying = self._laying(manifest)
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="export") as pool:
             try:
-                self._all(outcomes, laying, pool)
+                self._all(outcomes, planner, laying, pool)
             except BaseException:
                 self._halt()
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -224,14 +201,27 @@ class Export:
 
     # ── targets ────────────────────────────────────────────────────────────────────────────────
 
-    def _all(self, outcomes: Sequence[Outcome], laying: Laying, pool: ThreadPoolExecutor) -> None:
-        planned = [pool.submit(self._planned, outcome, laying) for outcome in outcomes]
+    def _all(
+        self,
+        outcomes: Sequence[Outcome],
+        planner: Planner,
+        laying: Laying,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        planned = [pool.submit(self._planned, outcome, planner, laying) for outcome in outcomes]
         jobs = [job for future in planned if (job := future.result()) is not None]
+        for job in _clashing(jobs):
+            jobs.remove(job)
+            self._voice.ended(job.outcome)
         missing = sum(
             file.size or 0 for job in jobs for file in job.plan.files if not laying.here(file)
         )
         self._room_for(missing)
         self._voice.expect(missing)
+        for job in jobs:
+            if not job.whole:  # Else what it had is good until it has what is newer.
+                laying.promise(job.needed(()), job.plan)
+        laying.save()
         running = [(job, self._begun(job, laying, pool)) for job in jobs]
         for job, futures in running:
             laid = []
@@ -243,9 +233,11 @@ class Export:
                     self._halt()  # Nothing else will fit either.
                 except MirrorError as error:
                     job.outcome.error = job.outcome.error or error
+                except OSError as error:
+                    job.outcome.error = job.outcome.error or self._unusable(error)
             self._finish(job, laid, laying)
 
-    def _planned(self, outcome: Outcome, laying: Laying) -> _Job | None:
+    def _planned(self, outcome: Outcome, planner: Planner, laying: Laying) -> _Job | None:
         """The plan of a target, `None` where there is nothing to do for it, or nothing can be."""
         wanted = outcome.wanted
         try:
@@ -256,8 +248,10 @@ class Export:
             whole = before is not None and not laying.manifest.lacks(before, read=self._verify)
             if not (whole and wanted.target.pinned):
                 try:
-                    plan = self._planner.plan(wanted.target, wanted.place)
-                    return _Job(outcome, plan, shape, before)
+                    plan = planner.plan(wanted.target, wanted.place)
+                    if wanted.target.kind is Kind.TFHUB:
+                        plan = self._without_others(plan)
+                    return _Job(outcome, plan, shape, before, whole)
                 except (AnswerRefusedError, UnreachableError) as error:
                     if not whole or getattr(error, "status", _NOT_HERE) != _NOT_HERE:
                         raise
@@ -268,6 +262,15 @@ class Export:
             outcome.error = error
         self._voice.ended(outcome)
         return None
+
+    def _without_others(self, plan: Plan) -> Plan:
+        """*plan* without the handles that an earlier run has unpacked a model of their own for."""
+        links = {
+            path: to
+            for path, to in plan.links.items()
+            if (self._folder / path).is_symlink() or not (self._folder / path).is_dir()
+        }
+        return replace(plan, links=links)
 
     def _begun(self, job: _Job, laying: Laying, pool: ThreadPoolExecutor) -> Sequence[Future[Laid]]:
         what = str(job.outcome.wanted.target)
@@ -291,21 +294,22 @@ class Export:
                 for path, to in plan.links.items():
                     laying.link(path, to)
                 paths = [path for one in laid for path in one.paths]
-                needed = Needed(
-                    target=str(outcome.wanted),
-                    files=tuple(dict.fromkeys([*paths, *plan.made])),
-                    links=tuple(plan.links),
-                    shape=job.shape,
-                    state="\n".join(sorted(one.tag for one in laid if one.tag)),
-                    rest={} if job.before is None else job.before.rest,
-                )
+                state = "\n".join(sorted(one.tag for one in laid if one.tag))
+                needed = job.needed([*paths, *plan.made], state)
                 laying.keep(needed, plan.environment)
                 self._count(outcome, needed.files, laying)
+            elif getattr(outcome.error, "status", 0) in _NOWHERE and not job.whole:
+                laying.withdraw(str(outcome.wanted))
         except StoreFullError as error:
             outcome.error = _full(error)
         except MirrorError as error:
             outcome.error = error
+        except OSError as error:
+            outcome.error = self._unusable(error)
         self._voice.ended(outcome)
+
+    def _unusable(self, error: OSError) -> MirrorError:
+        return durable.disk_error(error, f"{error.filename or self._folder} cannot be used")
 
     def _count(self, outcome: Outcome, paths: Sequence[str], laying: Laying) -> None:
         outcome.files = len(paths)
@@ -326,6 +330,33 @@ class Export:
             else ""
         )
         return shape_of(str(target), globs, where, links)
+
+
+def _clashing(jobs: Sequence[_Job]) -> Sequence[_Job]:
+    """Those that have other content for a path than one before them; each gets an error that says so."""
+    claims: dict[str, tuple[str, frozenset[object]]] = {}
+    found = []
+    for job in jobs:
+        mine = job.plan.claims()
+        clash = next(
+            (path for path in mine if path in claims and not claims[path][1] & mine[path]), ""
+        )
+        if clash:
+            job.outcome.error = MirrorError(
+                f"{claims[clash][0]} and {job.outcome.wanted} have different files for {clash}.",
+                hint="Give one of them another place: TARGET=PATH.",
+            )
+            found.append(job)
+        else:
+            claims.update({path: (str(job.outcome.wanted), names) for path, names in mine.items()})
+    return found
+
+
+def _held(manifest: Manifest, outcomes: Sequence[Outcome]) -> int:
+    """Bytes that the manifest has of these targets: so many are read again."""
+    targets = (manifest.targets.get(str(outcome.wanted)) for outcome in outcomes)
+    paths = {path for needed in targets if needed is not None for path in needed.files}
+    return sum(manifest.files[path].size for path in paths if path in manifest.files)
 
 
 def _full(error: StoreFullError) -> StoreFullError:

@@ -5,14 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol
 
 from mirror.bundle.endpoint import Endpoint
 from mirror.bundle.manifest import Manifest, Needed, sha256_of_file
 from mirror.bundle.placing import Placing
-from mirror.bundle.plan import Archive, File
+from mirror.bundle.plan import Archive, File, Plan
 from mirror.bundle.store import Shelf
 from mirror.bundle.transfer import Came, Transfer, sha256_if_right
 from mirror.bundle.unpacking import unpack
@@ -134,6 +134,20 @@ class Laying:
             self.manifest.links[path] = to
         if not self.manifest.leads(path):
             self.placing.link(path, to)
+
+    def promise(self, needed: Needed, plan: Plan) -> None:
+        """Write down that a target will need what *plan* says, with its archives as what they make."""
+        sizes = {path: file.size or 0 for file in plan.files for path in file.paths}
+        sizes.update({path: 0 for archive in plan.archives for path in archive.folders})
+        sizes.update({path: len(content) for path, content in plan.made.items()})
+        with self._noting:
+            self.manifest.promise(replace(needed, files=tuple(sizes)), sizes, plan.links)
+
+    def withdraw(self, target: str) -> None:
+        """Take back what was promised for a target that does not exist. Raises `StoreError`."""
+        with self._noting:
+            self.manifest.withdraw(target)
+            self.save()
 
     def keep(self, needed: Needed, environment: Mapping[str, str]) -> None:
         """Write down that a target has everything. Raises `StoreError`."""

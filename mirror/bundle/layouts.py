@@ -146,10 +146,10 @@ def torchhub(target: Target, ref: str, source: str, folder: Folder) -> Plan:
     )
 
 
-def tfhub(handles: Sequence[str], source: str, folder: Folder, *, real: bool) -> Plan:
+def tfhub(handles: Sequence[str], source: str, folder: Folder) -> Plan:
     """A model under each of its *handles*: a folder named by the sha1 of the handle, and a descriptor.
 
-    A handle is a name of its own to the client, slash for slash. Unless *real*, all but the first are links.
+    A handle is a name of its own to the client, slash for slash. All but the first are links.
     """
     names = [posixpath.join(folder.path, _sha1(handle)) for handle in handles]
     made = {
@@ -158,11 +158,10 @@ def tfhub(handles: Sequence[str], source: str, folder: Folder, *, real: bool) ->
         ).encode()
         for name, handle in zip(names, handles, strict=True)
     }
-    folders = tuple(names if real else names[:1])
     return Plan(
-        archives=(Archive(source=source, packing=Packing.TAR, folders=folders),),
+        archives=(Archive(source=source, packing=Packing.TAR, folders=(names[0],)),),
         made=made,
-        links={name: posixpath.basename(names[0]) for name in names if name not in folders},
+        links={name: posixpath.basename(names[0]) for name in names[1:]},
         environment=_environment((folder,)),
     )
 

@@ -10,7 +10,7 @@ import json
 import os
 import posixpath
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -63,8 +63,11 @@ class Manifest:
         self.files: dict[str, Kept] = {}
         self.links: dict[str, str] = {}
         self.environment: dict[str, str] = {}
+        self.advance: Callable[[int], None] = _unheard
+        """Hears how many bytes were read again."""
         self._rest: dict[str, Any] = {}
         self._written = ""
+        self._read_again: set[str] = set()
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -103,7 +106,9 @@ class Manifest:
             "version": VERSION,
             "targets": [_written(self.targets[name]) for name in sorted(self.targets)],
             "files": {
-                path: {name: value for name, value in asdict(kept).items() if value != ""}
+                path: {
+                    name: value for name, value in asdict(kept).items() if value or name != "etag"
+                }
                 for path, kept in self.files.items()
             },
             "links": self.links,
@@ -117,6 +122,25 @@ class Manifest:
         durable.write(temporary, self.folder / NAME, text.encode())
         (self.folder / NAME).chmod(0o644)  # whatever the umask is
         self._written = text
+
+    def promise(self, needed: Needed, sizes: Mapping[str, int], links: Mapping[str, str]) -> None:
+        """Say what a target will need, before it is there: whoever checks the folder then misses it.
+
+        *sizes* are bytes by path, 0 where they are not known yet; *links* are where its links will point.
+        """
+        self.targets[needed.target] = needed
+        self.links.update(links)
+        for path, size in sizes.items():
+            self.files.setdefault(path, Kept(size, "", 0))
+
+    def withdraw(self, target: str) -> None:
+        """Forget a target that turned out not to exist, and what was promised for it alone."""
+        gone = self.targets.pop(target, None)
+        needed = {path for other in self.targets.values() for path in (*other.files, *other.links)}
+        for path in () if gone is None else {*gone.files, *gone.links} - needed:
+            self.links.pop(path, None)
+            if not self.files.get(path, Kept(0, "?", 0)).sha256:
+                del self.files[path]
 
     def prune(self) -> None:
         """Forget files and links that no target needs any more; they stay where they are."""
@@ -146,12 +170,14 @@ class Manifest:
             status = os.lstat(self.folder / path)
             if not stat.S_ISREG(status.st_mode) or status.st_size != kept.size:
                 return False
-            if int(status.st_mtime) == kept.mtime and not read:
+            proven = not read or path in self._read_again
+            if int(status.st_mtime) == kept.mtime and proven:
                 return True
-            if sha256_of_file(self.folder / path) != kept.sha256:
+            if sha256_of_file(self.folder / path, self.advance) != kept.sha256:
                 return False
         except OSError:
             return False
+        self._read_again.add(path)
         self.files[path] = replace(kept, mtime=int(status.st_mtime))
         return True
 
@@ -190,10 +216,18 @@ class Manifest:
 _FIELDS: Final = frozenset({"target", "files", "links", "shape", "state"})
 
 
-def sha256_of_file(path: Path) -> str:
-    """The sha256 of a file's content in hex. Raises `OSError`."""
+def _unheard(_size: int) -> None:
+    """Tell nobody."""
+
+
+def sha256_of_file(path: Path, advance: Callable[[int], None] = _unheard) -> str:
+    """The sha256 of a file's content in hex; *advance* hears of its bytes. Raises `OSError`."""
+    hasher, room = hashlib.sha256(), memoryview(bytearray(_PIECE))
     with path.open("rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while size := file.readinto(room):
+            hasher.update(room[:size])
+            advance(size)
+    return hasher.hexdigest()
 
 
 def shape_of(*words: str | Iterable[str]) -> str:

@@ -90,6 +90,8 @@ KNOWN: Final = frozenset(name for rules, _ in _CACHES.values() for name, _ in ru
 }
 
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+# Clients read it as a shell does.
+_HOME: Final = re.compile(r"\A~(?=/|\Z)")
 # Windows clients read exported folders too, and there these mean something in a path.
 _FOREIGN: Final = re.compile(r"[\x00-\x1f\x7f\\]")
 
@@ -156,7 +158,8 @@ class Places:
         value = self._variables.get(variable, "")
         if "://" in value:  # PIP_FIND_LINKS may be a page.
             return ""
-        return self.expanded(value.partition(":")[0] if variable == "NLTK_DATA" else value)
+        value = value.partition(":")[0] if variable == "NLTK_DATA" else value
+        return self.expanded(_HOME.sub("$HOME", value))
 
     def expanded(self, text: str) -> str:
         """*text* with the variables in it. Raises `QuestionError` for one that is not set."""

@@ -21,6 +21,8 @@ from mirror.store import durable
 from mirror.store.durable import FolderSyncs
 
 _FOLDER_MODE: Final = 0o755
+# The manifest, and the working folder.
+_OURS: Final = ".modelmirror."
 
 
 class Placing:
@@ -114,6 +116,8 @@ class Placing:
 
     def _ready(self, path: str) -> Path:
         """The path itself, once the folders above it are there."""
+        if path.startswith(_OURS):
+            raise MirrorError(f"{path} is the exported folder's own and can hold nothing else.")
         final = self._folder / path
         missing = []
         folder = final.parent

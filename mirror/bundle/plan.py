@@ -82,6 +82,18 @@ class Plan:
         """Bytes of the files whose size is known."""
         return sum(file.size or 0 for file in self.files)
 
+    def claims(self) -> dict[str, frozenset[object]]:
+        """What goes where, by the names that its content goes by: with one in common it is the same."""
+        found: dict[str, frozenset[object]] = {}
+        for file in self.files:
+            names = frozenset[object]({file.source, file.digest} - {None})
+            found.update(dict.fromkeys(file.paths, names))
+        for archive in self.archives:
+            found.update(dict.fromkeys(archive.folders, frozenset({archive.source})))
+        for path, content in {**self.made, **self.links}.items():
+            found[path] = frozenset({content})
+        return found
+
 
 def safe(path: str, what: str) -> str:
     """Return *path*, a relative path that somebody else has written, if it stays where it is put.

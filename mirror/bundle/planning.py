@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
@@ -15,6 +15,7 @@ from mirror.digest import GIT_SHA1, SHA256, Digest
 from mirror.errors import MirrorError, QuestionError
 from mirror.hubs.torch import name_checks
 from mirror.hubs.whisper import MODELS, OTHER_NAMES
+from mirror.redaction import one_line
 from mirror.targets import Kind, Target
 
 _KINDS: Final = {Kind.MODEL: "models", Kind.DATASET: "datasets", Kind.SPACE: "spaces"}
@@ -58,14 +59,24 @@ class Documents(Protocol):
 class Planner:
     """Makes plans of what the mirror at *endpoint* tells; *places* say where things go.
 
-    *choose* picks the files of a repo that a target means. With *real* a plan has no symbolic links.
+    *choose* picks the files of a repo that a target means. With *real* a plan has no symbolic links. *newest*
+    are the names of TF Hub targets that are found by their handle without its version, too.
     """
 
-    def __init__(self, endpoint: Documents, places: Places, choose: Choose, *, real: bool) -> None:
+    def __init__(
+        self,
+        endpoint: Documents,
+        places: Places,
+        choose: Choose,
+        *,
+        real: bool,
+        newest: Collection[str] = (),
+    ) -> None:
         self._endpoint = endpoint
         self._choose = choose
         self._places = places
         self._real = real
+        self._newest = newest
 
     def plan(self, target: Target, place: str) -> Plan:
         """What *target* needs: in *place*, a path as the app sees it, ``""`` for the client's own cache.
@@ -83,7 +94,14 @@ class Planner:
             Kind.SPACY: self._wheel,
             Kind.URL: self._url,
         }
-        return makers.get(target.kind, self._repo)(target, place)
+        try:
+            return makers.get(target.kind, self._repo)(target, place)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MirrorError(
+                f"What the mirror tells of {target} cannot be understood"
+                f" ({type(error).__name__}: {one_line(str(error))}).",
+                hint="Are the mirror and this of the same version?",
+            ) from error
 
     # ── the Hub ────────────────────────────────────────────────────────────────────────────────
 
@@ -208,21 +226,20 @@ class Planner:
         return layouts.torchhub(target, ref, source, self._folder(target, place))
 
     def _tfhub(self, target: Target, place: str) -> Plan:
-        if _OF_KAGGLE.match(target.name):
-            base = "https://www.kaggle.com/models"
-            owner, model, framework, variation, *version = target.name.split("/")
-            long = f"{base}/{owner}/{model}/frameworks/{framework}/variations/{variation}"
-            handles = [
-                f"{base}/{target.name}",
-                f"{long}/versions/{version[0]}" if version else long,
-            ]
-            source = f"/-/host/www.kaggle.com/models/{target.name}?{_COMPRESSED}"
-        else:
-            handles = [f"https://tfhub.dev/{target.name}"]
-            source = f"/-/host/tfhub.dev/{target.name}?{_COMPRESSED}"
+        of_kaggle = _OF_KAGGLE.match(target.name)
+        where = "www.kaggle.com/models" if of_kaggle else "tfhub.dev"
+        source = f"/-/host/{where}/{target.name}?{_COMPRESSED}"
+        names = [target.name]
+        if target.name in self._newest:
+            names.append(target.name.rpartition("/")[0])
+        handles = [f"https://{where}/{name}" for name in names]
+        if of_kaggle:
+            handles += [f"https://{where}/{_in_full(name)}" for name in names]
+        if self._real:  # Without links each would be all of it again.
+            del handles[1:]
         if place:
             return layouts.unpacked(source, Packing.TAR, self._places.below(place))
-        return layouts.tfhub(handles, source, self._folder(target, place), real=self._real)
+        return layouts.tfhub(handles, source, self._folder(target, place))
 
     def _kaggle(self, target: Target, place: str) -> Plan:
         api = f"/-/kaggle/api/v1/models/{target.name}"
@@ -249,6 +266,24 @@ class Planner:
         if place:
             return Folder(self._places.below(place), "", "")
         return self._places.caches(target.kind)[0]
+
+
+def versions(names: Iterable[str]) -> frozenset[str]:
+    """Those of TF Hub's *names* that stand for their handle without its version: the newest of each."""
+    newest: dict[str, int] = {}
+    names = frozenset(names)
+    for name in names:
+        handle, _, version = name.rpartition("/")
+        if version.isascii() and version.isdigit() and "/" in handle and handle not in names:
+            newest[handle] = max(int(version), newest.get(handle, 0))
+    return frozenset(f"{handle}/{version}" for handle, version in newest.items())
+
+
+def _in_full(name: str) -> str:
+    """Kaggle's other spelling of the handle *name*."""
+    owner, model, framework, variation, *version = name.split("/")
+    words = [owner, model, "frameworks", framework, "variations", variation]
+    return "/".join([*words, "versions", *version] if version else words)
 
 
 def _member(entry: Mapping[str, Any]) -> Member:

@@ -24,6 +24,9 @@ from mirror.store import durable
 
 # Tries that bring nothing before a file is given up; each that brings bytes starts the count anew.
 MOST_BARREN: Final = len(PAUSES) + 1
+# Seconds that the digest of what nobody publishes one of is waited for, and between two looks.
+_PATIENCE: Final = 2.0
+_LOOK_EVERY: Final = 0.1
 _PIECE: Final = 1 << 20
 _HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
 # RFC 9530 §3.
@@ -36,16 +39,12 @@ class StoppedError(MirrorError):
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """What has come: a whole, checked file at *path* in the working folder, not yet under its name.
-
-    *told* tells whether the mirror told its sha256 while it came.
-    """
+    """What has come: a whole, checked file at *path* in the working folder, not yet under its name."""
 
     path: Path
     sha256: str
     size: int
     etag: str
-    told: bool = False
 
 
 class Transfer:
@@ -82,16 +81,19 @@ class Transfer:
         return replace(file, etag=head.etag, size=size, digest=digest)
 
     def confirm(self, file: File, came: Came) -> None:
-        """Hold *came* against the digest that the mirror knows now, where none is published.
+        """Hold *came* against the digest that the mirror knows now, where nobody publishes one.
 
-        Raises `MirrorError`.
+        It knows it a moment after its client has the last byte. Raises `MirrorError`.
         """
-        if file.digest is not None or came.told:
+        if file.digest is not None:
             return
-        told = told_digest(self._endpoint.head(file.source, restricted=file.restricted))
-        if told is not None and told.hex != came.sha256:
-            durable.remove(came.path)
-            raise _wrong(file, f"sha256:{came.sha256} instead of {told}")
+        for _ in range(round(_PATIENCE / _LOOK_EVERY)):
+            told = told_digest(self._endpoint.head(file.source, restricted=file.restricted))
+            if told is not None and told.hex != came.sha256:
+                durable.remove(came.path)
+                raise _wrong(file, f"sha256:{came.sha256} instead of {told}")
+            if told is not None or self._stop.wait(_LOOK_EVERY):
+                return
 
     def bring(self, file: File, key: str) -> Came:
         """Fetch *file*, whose head is known, whole. Raises `MirrorError`; what came is kept if it helps.
@@ -127,7 +129,7 @@ class Transfer:
                 durable.sync_file(opened.fileno(), path)
         except OSError as error:
             raise durable.disk_error(error, f"{path} cannot be written") from error
-        return Came(path, sha256, taken.size, file.etag, told=taken.promised is not None)
+        return Came(path, sha256, taken.size, file.etag)
 
     def _receive(self, file: File, opened: FileIO, taken: "_Taken") -> "_Taken":
         start = taken.size
@@ -138,7 +140,6 @@ class Transfer:
                 taken, start = _Taken(file, taken.meter), 0
             opened.seek(start)
             opened.truncate(start)
-            taken.promised = told_digest(body.head)
             for chunk in body.chunks():
                 if self._stop.is_set():
                     raise StoppedError("Stopped.")
@@ -166,7 +167,6 @@ class _Taken:
     def __init__(self, file: File, meter: "_Meter | None" = None) -> None:
         self.size = 0
         self.meter = meter
-        self.promised: Digest | None = None
         checks = (Check(SHA256_PREFIX, file.prefix),) if file.prefix else ()
         # git's header has the length of the whole, which is known for every file with such a digest.
         self._hasher = Hasher(file.size or 0, file.digest, checks)
@@ -193,8 +193,6 @@ class _Taken:
             said = f"{self.size} bytes long instead of {file.size}"
         elif wrong is not None:
             said = f"{wrong} instead of {file.digest or f'sha256:{file.prefix}…'}"
-        elif self.promised not in {None, sha256}:
-            said = f"{sha256} instead of {self.promised}"
         else:
             return sha256.hex
         durable.remove(path)

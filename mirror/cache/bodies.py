@@ -13,6 +13,7 @@ from mirror.cache.facts import View
 from mirror.cache.fillplan import Wish
 from mirror.cache.fills import Fills
 from mirror.cache.fillwishes import wanted
+from mirror.cache.lacking import how_many
 from mirror.cache.making import Making
 from mirror.cache.outage import Outages
 from mirror.cache.through import can_pass, pass_through
@@ -82,11 +83,11 @@ class Bodies:
         if not cold:
             return replace(answer, found="hit") if blobs else answer
         if self._offline or (head.method == "HEAD" and view.offline):
-            raise self._lacking(question)
+            raise self._lacking(question, view)
         if not all(self._fills.coming(blob) for blob in cold):
             why = await self._outages.refusing(hub.name)
             if why is not None:
-                raise self._lacking(question) from why
+                raise self._lacking(question, view) from why
         if head.method == "HEAD":
             return replace(answer, found="miss")
         try:
@@ -100,7 +101,7 @@ class Bodies:
                 return await pass_through(self._upstream, hub.name, answer, whole, head, voice)
         except (UpstreamUnreachableError, TruncatedBodyError) as error:
             self._outages.failed(hub.name, error)
-            raise self._lacking(question) from error
+            raise self._lacking(question, view) from error
         except UpstreamRefusedError as error:
             repo = None if question.repo is None else view.canonical(question.repo)
             if repo is not None and await self._asking.refused(repo, error, voice):
@@ -126,12 +127,12 @@ class Bodies:
             return answer
         lacks = self._making.lacks(body)
         if lacks and (self._offline or view.offline or self._outages.down(hub.name)):
-            raise self._lacking(question)
+            raise self._lacking(question, view)
         try:
             blob = await self._making.make(body, voice)
         except (UpstreamUnreachableError, TruncatedBodyError) as error:
             self._outages.failed(hub.name, error)
-            raise self._lacking(question) from error
+            raise self._lacking(question, view) from error
         if lacks:
             self._outages.answered(hub.name)
         spans = (Span(blob, 0, blob.size),) if blob.size else ()
@@ -172,16 +173,19 @@ class Bodies:
         headers = tuple((name, stream.headers[name]) for name in kept if name in stream.headers)
         return Relay(stream.status, headers, stream.size, _chunks(stack, stream))
 
-    def _lacking(self, question: Question) -> OfflineError:
+    def _lacking(self, question: Question, view: View) -> OfflineError:
         state = "is offline" if self._offline else "cannot reach upstream"
+        known = how_many(question, view, self._fills.made)
         return OfflineError(
-            f"modelmirror {state} and does not have {asked_for(question)}.",
+            f"modelmirror {state} and does not have {asked_for(question)}.{known}",
             hint="Fetch it once while upstream can be reached.",
         )
 
 
 def asked_for(question: Question) -> str:
     """Name what a question is about, for people."""
+    if question.title:
+        return question.title
     where = f" of {question.repo.name}" if question.repo is not None else ""
     if isinstance(question, Artifact):
         return f"{question.path}{where}"

@@ -12,6 +12,7 @@ from mirror.index.codec import decode_reply
 from mirror.index.memo import Memo
 from mirror.index.protocol import Index
 from mirror.names import (
+    ADOPTED_WHOLE,
     Access,
     Alias,
     Entry,
@@ -22,6 +23,7 @@ from mirror.names import (
     SnapshotState,
     Verdict,
     Visibility,
+    adopted,
 )
 
 # A repo that was public is asked about again after a day even if nothing else needs asking, so that
@@ -154,8 +156,12 @@ class View:
 
         While the list is being read, whoever has not waited for it yet is shown it as not begun (an
         empty view), so that the hub asks for it and joins the reading; after the wait it is shown as it
-        is, and the hub goes by path.
+        is, and the hub goes by path. What a client's cache told is shown while upstream cannot be asked, a
+        whole list as complete.
         """
+        told = self._adopted(repo, commit)
+        if told is not None:
+            return told
         snapshot = self.catalog.snapshot(repo, commit)
         if snapshot is not None and snapshot.seen_at < self._since(repo):
             return None
@@ -167,10 +173,18 @@ class View:
 
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
-        return self.catalog.entry(repo, commit, path) if self._holds(repo, commit) else None
+        found = self.catalog.entry(repo, commit, path) if self._holds(repo, commit) else None
+        if found is None and self._adopted(repo, commit) is not None:
+            return self.catalog.entry(repo, adopted(commit), path)
+        return found
 
     def absent(self, repo: Repo, commit: str, path: str) -> bool:
         """Whether *path* is proved not to exist at *commit*."""
+        told = self._adopted(repo, commit)
+        if told is not None and self.entry(repo, commit, path) is None:
+            complete = told.state is SnapshotState.COMPLETE
+            if complete or self.catalog.absent(repo, adopted(commit), path):
+                return True
         if not self._holds(repo, commit):
             return False
         snapshot = self.catalog.snapshot(repo, commit)
@@ -182,11 +196,18 @@ class View:
         self, repo: Repo, commit: str, folder: str, *, recursive: bool, after: str, limit: int
     ) -> Sequence[Entry]:
         """Entries below *folder* in path order after *after*, at most *limit*."""
-        if not self._holds(repo, commit):
-            return ()
-        return self.catalog.listing(
-            repo, commit, folder, recursive=recursive, after=after, limit=limit
-        )
+        names = [commit] if self._holds(repo, commit) else []
+        if self._adopted(repo, commit) is not None:
+            names.append(adopted(commit))
+        pages = [
+            self.catalog.listing(repo, name, folder, recursive=recursive, after=after, limit=limit)
+            for name in names
+        ]
+        if len(pages) < 2:
+            return pages[0] if pages else ()
+        # Of both, what upstream said first: a later page of a mapping replaces an earlier one.
+        known = {entry.path: entry for page in reversed(pages) for entry in page}
+        return [known[path] for path in sorted(known, key=str.encode)][:limit]
 
     def by_digest(self, repo: Repo, hex_digest: str) -> tuple[str, Entry] | None:
         """A commit of *repo* and its entry with this content."""
@@ -241,7 +262,25 @@ class View:
         return snapshot is not None and snapshot.seen_at >= since
 
     def _held(self, repo: Repo, found: tuple[str, Entry] | None) -> tuple[str, Entry] | None:
-        return found if found is not None and self._holds(repo, found[0]) else None
+        if found is None or not self._holds(repo, found[0]):
+            return None
+        commit, entry = found
+        return commit.removeprefix(adopted("")), entry
+
+    def _adopted(self, repo: Repo, commit: str) -> Snapshot | None:
+        """What a client's cache told of *commit*, where upstream cannot be asked and has not told all."""
+        if not self.offline:
+            return None
+        told = self.catalog.snapshot(repo, adopted(commit))
+        if told is None or told.seen_at < self._since(repo):
+            return None
+        own = self.catalog.snapshot(repo, commit)
+        if own is not None and own.state is SnapshotState.COMPLETE:
+            return None
+        whole = told.view == ADOPTED_WHOLE
+        state = SnapshotState.COMPLETE if whole else SnapshotState.PENDING
+        info = own.info if own is not None and self._holds(repo, commit) else b""
+        return replace(told, commit=commit, state=state, info=info)
 
     # ── freshness ──────────────────────────────────────────────────────────────────────────────
 

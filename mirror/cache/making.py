@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from concurrent.futures import Executor
 from functools import partial
 from typing import BinaryIO, Final, TypeAlias, TypeVar
+from weakref import WeakValueDictionary
 
 from mirror.cache.asking import Voice
 from mirror.cache.fills import Fills
@@ -25,7 +26,6 @@ from mirror.messages import BlobRef, Derived, doubt
 from mirror.store.blobfile import BlobFile
 from mirror.store.blobs import Blob
 from mirror.store.draft import Draft
-from mirror.store.partial import Partial
 from mirror.store.partials import Partials
 from mirror.upstream.contract import Asker, Stream
 
@@ -70,6 +70,7 @@ class Making:
         self._disk = disk
         self._observe = observe
         self._flights: Flights[Digest, Blob] = Flights()
+        self._keeping: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
     def lacks(self, wanted: Derived) -> bool:
         """Whether upstream has to be asked for *wanted*."""
@@ -123,27 +124,43 @@ class Making:
                 same = Blob(stored.digest, stored.size)
                 await self._fills.call(wanted.name, same)
                 return same
-            made = await self._draft(partial(self._write, chunks))
+            return await self._draft(partial(self._write, chunks), lambda _made: wanted.name)
         finally:
             stored.close()
-        return await self._fills.keep(wanted.name, made)
 
     async def _fetch(self, wanted: Derived, voice: Voice) -> Blob:
         """Take a body without a length from upstream."""
         name = self._latest(wanted)
         before = self._fills.name_of(name)
         expected = wanted.expected or (None if wanted.regenerated else before)
-        made = await self._draft(partial(self._collect, wanted, expected, voice))
-        if wanted.regenerated and before not in (None, made.sha256):
-            name = made_anew(name)
-            _LOG.info("%s made %s anew, with other bytes.", wanted.repo, wanted.source.target)
-        return await self._fills.keep(name, made)
 
-    async def _draft(self, fill: Callable[[Draft], Awaitable[None]]) -> Partial:
+        def named(made: Digest) -> Digest:
+            if not wanted.regenerated or before in (None, made):
+                return name
+            _LOG.info("%s made %s anew, with other bytes.", wanted.repo, wanted.source.target)
+            return made_anew(name)
+
+        return await self._draft(partial(self._collect, wanted, expected, voice), named)
+
+    async def _draft(
+        self, fill: Callable[[Draft], Awaitable[None]], named: Callable[[Digest], Digest]
+    ) -> Blob:
+        """Write what *fill* brings, and keep it as what *named* calls it.
+
+        Two of them may come to the same content at once, as one model's handles do: the second one finds
+        what the first one kept.
+        """
         draft = await self._in_pool(self._drafts)
         try:
             await fill(draft)
-            return await self._in_pool(partial(draft.finish, self._partials))
+            digest = draft.digest
+            async with self._keeping.setdefault(digest, asyncio.Lock()):
+                same = self._fills.made(digest)
+                if same is not None:
+                    await self._fills.call(named(digest), same)
+                    return same
+                made = await self._in_pool(partial(draft.finish, self._partials))
+                return await self._fills.keep(named(digest), made)
         finally:
             await self._in_pool(draft.abandon)
 

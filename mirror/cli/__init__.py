@@ -26,7 +26,11 @@ _VERBS: Final = {
     "accept": "Believe the next content of an address.",
     "verify": "Check what is stored, and mend it.",
     "export": "Lay models out as their clients would have cached them.",
+    "adopt": "Take over caches that clients have filled.",
     "grant": "Say who may read a repo, whatever the hub says.",
+    "env": "Print the settings that point clients at the mirror.",
+    "run": "Run a command with those settings.",
+    "doctor": "Find out whether clients use the mirror, and what is in their way.",
     "user": "Write an entry for the file of local users.",
     "config": "Show the settings, or check them.",
 }

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from mirror.bundle import dotenv
 from mirror.bundle.endpoint import Endpoint
-from mirror.bundle.exporting import Export, Report, Wanted
+from mirror.bundle.exporting import Export
+from mirror.bundle.outcome import Report, Wanted
 from mirror.bundle.places import KNOWN, Places, common_root
 from mirror.bundle.store import Links, Shelf
+from mirror.cli.envfile import read_variables
 from mirror.cli.exits import FAILED
 from mirror.cli.inside import mirror_of
 from mirror.cli.telling import Events, Plain, Telling
@@ -95,7 +96,7 @@ def command(  # noqa: PLR0913 -- each flag once
     with ExitStack() as stack:
         stack.enter_context(voice)
         url, layout = stack.enter_context(_mirror(endpoint, data, file))
-        asked = stack.enter_context(closing(Endpoint(url, _token(wanted))))
+        asked = stack.enter_context(closing(Endpoint(url, _token)))
         export = Export(
             folder,
             asked,
@@ -135,14 +136,12 @@ def _wanted(
 def _variables(files: Sequence[Path], pairs: Sequence[str], said: str) -> dict[str, str]:
     """The app's variables: those of the files, a later one before an earlier, and those that are set.
 
-    Raises `QuestionError` for one that is set and that neither a client reads nor a place, in *said*, names.
+    Raises `ConfigError` for a file that cannot be read, and `QuestionError` for a variable that is set and
+    that neither a client reads nor a place, in *said*, names.
     """
     found: dict[str, str] = {}
     for file in files:
-        try:
-            found.update(dotenv.read(file.read_text(encoding="utf-8"), str(file)))
-        except (OSError, UnicodeDecodeError) as error:
-            raise QuestionError(f"{file} cannot be read: {error}.") from error
+        found.update(read_variables(file))
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier() or not value:
@@ -173,11 +172,9 @@ def _of(target: Target) -> tuple[Kind, str]:
     return target.kind, target.name if target.kind is Kind.URL else ""
 
 
-def _token(wanted: Sequence[Wanted]) -> str:
-    """The token that the Hub's own clients would send, where a repo is wanted."""
-    if not any(one.target.kind in REPOS for one in wanted):
-        return ""
-    from huggingface_hub import get_token  # noqa: PLC0415 -- 0.2 s that others need not pay
+def _token() -> str:
+    """The token that the Hub's own clients would send."""
+    from huggingface_hub import get_token  # noqa: PLC0415 -- 0.2 s that most exports need not pay
 
     return get_token() or ""
 

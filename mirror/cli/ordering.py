@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from mirror.cli.patience import patience
 from mirror.cli.settings import read
 from mirror.config import Settings
 from mirror.errors import StoreUnusableError
@@ -29,8 +30,9 @@ def give(
             f"There is no store in {layout.data}.",
             hint="Start the mirror once, or name its folder with --data.",
         )
-    reply = order(layout.control, name, arguments)
-    return _at_rest(layout, settings, name, arguments) if reply is None else reply
+    with patience(f"modelmirror {name}"):
+        reply = order(layout.control, name, arguments)
+        return _at_rest(layout, settings, name, arguments) if reply is None else reply
 
 
 def _at_rest(

@@ -21,6 +21,19 @@ def default_data() -> Path:
     return root / "modelmirror"
 
 
+def started_with() -> dict[str, str]:
+    """The environment that this process was given, before a start-up hook of its own changed it."""
+    try:
+        pairs = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return dict(os.environ)
+    return {
+        os.fsdecode(name): os.fsdecode(value)
+        for name, equals, value in (pair.partition(b"=") for pair in pairs)
+        if equals
+    }
+
+
 def read(flags: dict[str, Any], file: Path | None) -> Loaded:
     """Fold flags (those that were given), environment, *file* and defaults into settings.
 

@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol, Self
 
 import click
 
-from mirror.bundle.exporting import Outcome, Report, Voice
+from mirror.bundle.outcome import Outcome, Report, Voice
+from mirror.errors import MirrorError
 from mirror.units import format_size
 
 # How often it is said how far an export is where there is no bar, in seconds; a bar is drawn more often.
@@ -25,7 +26,7 @@ class Telling(Voice, Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, *_error: object) -> None: ...
+    def __exit__(self, kind: object, error: object, trace: object) -> None: ...
 
     def end(self, report: Report, environment: Mapping[str, str]) -> None:
         """Tell how it ended, and what is to be *set*: variables by paths as the app sees them."""
@@ -71,8 +72,10 @@ class Events:
         self._say("start", schema=SCHEMA, folder=str(self._folder))
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        pass
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        del kind, trace
+        if isinstance(error, MirrorError):
+            self._say("end", error=error.message, next=error.hint or None)
 
     def expect(self, size: int) -> None:
         """More is to come."""
@@ -145,7 +148,8 @@ class Plain:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        del kind, error, trace
         self._clear()
 
     def expect(self, size: int) -> None:
@@ -191,7 +195,7 @@ class Plain:
             f"{len(whole)} of {len(report.outcomes)} targets are whole in {self._folder}:"
             f" {format_size(size)}, in {took:.1f} s."
         )
-        if environment:
+        if environment and whole:
             click.echo("\nSet for the app:")
             for name, value in environment.items():
                 click.echo(f"  {name}={value}")

@@ -79,9 +79,12 @@ class Hosted:
     def question(self, place: Place) -> Question:
         """Say what *place* is."""
         route = self._family.router(place)
+        title = f"{place.host}{place.path}"  # a query may be signed
         if route.document:
-            return HostedDocument(place=place, route=route, anonymous=True)
-        return HostedFile(place=place, route=route, anonymous=True, revision="", path=_file(place))
+            return HostedDocument(place=place, route=route, anonymous=True, title=title)
+        return HostedFile(
+            place=place, route=route, anonymous=True, title=title, revision="", path=_file(place)
+        )
 
     def needs(self, question: Question, facts: Facts) -> Sequence[Need]:
         """Name the document, or the head of the file, while it is not known."""
@@ -202,7 +205,7 @@ class Hosted:
         aside = route.aside
         reply = None
         if aside is not None and _short_enough(aside, size):
-            reply = facts.reply(aside.key)
+            reply = _beside(aside, facts)
         told = _read(route, reply.response) if reply is not None else None
         if told is None:
             return Told()
@@ -232,7 +235,7 @@ class Hosted:
     def _lacking_aside(self, route: Route, facts: Facts) -> list[Need]:
         """The document beside a file whose head is known."""
         aside = route.aside
-        if aside is None or facts.reply(aside.key) is not None:
+        if aside is None or _beside(aside, facts) is not None:
             return []
         if facts.offline and not aside.needed:
             return []  # Without it the file may still be here, under the name of its source.
@@ -304,6 +307,11 @@ def _read(route: Route, response: Response) -> Told | None:
 def _refused(host: str, path: str, status: int) -> UpstreamRefusedError:
     said = f"{host} answered {status} to {path}."
     return UpstreamRefusedError(said, status=status, headers={})
+
+
+def _beside(aside: Aside, facts: Facts) -> Reply | None:
+    """What is known of the document beside a file: because of one, or because it was asked for itself."""
+    return facts.reply(aside.key) or facts.reply(f"GET {aside.target}")
 
 
 def _staleness(route: Route, reply: Reply, facts: Facts) -> tuple[tuple[str, str], ...]:

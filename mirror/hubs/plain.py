@@ -69,6 +69,10 @@ def refuse(error: errors.MirrorError) -> Answer:
             status = 429
             seconds = 10 if error.retry_after is None else max(1, math.ceil(error.retry_after))
             headers = (("Retry-After", str(seconds)),)
+        case errors.NotAdmittedError():
+            status = 401 if error.anonymous else 403
+            if error.anonymous:
+                headers = (("WWW-Authenticate", 'Basic realm="modelmirror", charset="UTF-8"'),)
         case errors.MethodRefusedError():
             status, headers = 405, (("Allow", ", ".join(error.allowed)),)
         case _:

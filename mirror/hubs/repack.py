@@ -11,9 +11,9 @@ from typing import BinaryIO, Final, Never, Self, cast
 from mirror.errors import UpstreamUnavailableError
 
 _CHUNK: Final = 1 << 20
-_FOLDER: Final = 0o755
-_FILE: Final = 0o644
-_END: Final = b"\0" * 2 * tarfile.BLOCKSIZE
+FOLDER_MODE: Final = 0o755
+FILE_MODE: Final = 0o644
+TAR_END: Final = b"\0" * 2 * tarfile.BLOCKSIZE
 
 # The most that is read of an archive before its content: the largest SavedModels have some hundred files, and
 # `tarfile` keeps each name in memory, and each long name or attribute while it reads it.
@@ -96,16 +96,16 @@ def _written(file: BinaryIO) -> Iterator[bytes]:
             folder = "/".join(steps[:depth])
             if folder not in named:
                 named.add(folder)
-                yield _head(folder, tarfile.DIRTYPE, _FOLDER, 0)
+                yield tar_head(folder, tarfile.DIRTYPE, FOLDER_MODE, 0)
         if member.isdir():
             continue
-        yield _head(path, tarfile.REGTYPE, _FILE, member.size)
+        yield tar_head(path, tarfile.REGTYPE, FILE_MODE, member.size)
         content = archive.extractfile(member)
         assert content is not None  # noqa: S101 -- it is a regular file
         while chunk := content.read(_CHUNK):
             yield chunk
         yield b"\0" * (-member.size % tarfile.BLOCKSIZE)
-    yield _END
+    yield TAR_END
 
 
 def _members(file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
@@ -144,7 +144,8 @@ def _path(member: tarfile.TarInfo) -> str:
     return "/".join(steps)
 
 
-def _head(path: str, kind: bytes, mode: int, size: int) -> bytes:
+def tar_head(path: str, kind: bytes, mode: int, size: int) -> bytes:
+    """The head of one member of an archive: no times, no owners."""
     info = tarfile.TarInfo(path)
     info.type, info.mode, info.size = kind, mode, size
     return info.tobuf(tarfile.PAX_FORMAT)

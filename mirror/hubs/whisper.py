@@ -37,7 +37,7 @@ MODELS: Final = {
 }
 OTHER_NAMES: Final = {"large": "large-v3", "turbo": "large-v3-turbo"}
 
-_ENCODINGS: Final = {
+ENCODINGS: Final = {
     "/encodings/r50k_base.tiktoken": (
         "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
     ),
@@ -71,14 +71,14 @@ def _whisper(place: Place) -> Route:
 
 def _encoding(place: Place) -> Route:
     """An encoding of tiktoken, by its table."""
-    known = _ENCODINGS.get(place.path)
+    known = ENCODINGS.get(place.path)
     if known is None:
         raise MalformedQuestionError("This is none of the encodings that tiktoken names.")
     return Route(target=place.path, kind=Kind.PROVEN, digest=Digest(SHA256, known))
 
 
 def _storage(place: Place) -> bool:
-    return place.path in _ENCODINGS
+    return place.path in ENCODINGS
 
 
 def _short(rest: str, query: str) -> Place:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 from mirror.digest import SHA256, Digest
@@ -62,6 +63,42 @@ class StoredBlob(Protocol):
 
     def close(self) -> None:
         """Let go; may be called twice."""
+        ...
+
+
+class Finished(Protocol):
+    """Bytes that are all there and right, on their way to a name; a `Partial` is one."""
+
+    @property
+    def sha256(self) -> Digest:
+        """Their name; raises `ValueError` while they are not finished."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Their length in bytes."""
+        ...
+
+    @property
+    def sums(self) -> Sums:
+        """The checksums of their pieces."""
+        ...
+
+    @property
+    def marks(self) -> bytes:
+        """One byte per piece, 1 where it was checked and has not left memory since."""
+        ...
+
+    def fileno(self) -> int:
+        """The file's descriptor."""
+        ...
+
+    def publish(self, final: Path, folders: durable.FolderSyncs) -> None:
+        """Give the file its name, *final*; raises `StoreError` with the file removed."""
+        ...
+
+    def abandon(self) -> None:
+        """Remove the file and give its room back."""
         ...
 
 
@@ -136,7 +173,7 @@ class DiskStore:
         found = self._look(digest)
         return None if found is None else Blob(digest, found.st_size)
 
-    def put(self, partials: Sequence[Partial]) -> list[Blob]:
+    def put(self, partials: Sequence[Finished]) -> list[Blob]:
         """Publish finished partials in order, sharing the syncs of their folders.
 
         For each: sums, then sync of the file, then rename; then the folders. When this returns the blobs
@@ -313,7 +350,7 @@ class DiskStore:
             self._shelf.remember(digest, identity)
         return status
 
-    def _publish(self, digest: Digest, partial: Partial, folders: durable.FolderSyncs) -> None:
+    def _publish(self, digest: Digest, partial: Finished, folders: durable.FolderSyncs) -> None:
         if self._look(digest) is not None:
             partial.abandon()
             return

@@ -57,12 +57,17 @@ class Draft:
         self.size += length
         self._spend(length)
 
+    @property
+    def digest(self) -> Digest:
+        """The sha256 of what was written."""
+        return Digest(SHA256, self._sha256.hexdigest())
+
     def finish(self, partials: Partials) -> Partial:
         """Make it a partial whose bytes are all there and right. Blocks; raises `StoreError`.
 
         The partial is for `DiskStore.put`, and the caller's to end.
         """
-        digest = Digest(SHA256, self._sha256.hexdigest())
+        digest = self.digest
         folder = self._layout.partial(digest)
         try:
             durable.sync_file(self._fd, self._path)

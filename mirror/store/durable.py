@@ -218,6 +218,16 @@ def point(temporary: Path, final: Path, to: str, *, folders: FolderSyncs | None 
     _synced(final.parent, folders)
 
 
+def link_open(source: int, temporary: Path) -> None:
+    """Give the open file *source* a second name, *temporary*, without syncing.
+
+    By descriptor, so that it is the very file that was opened (linkat(2), AT_SYMLINK_FOLLOW). Raises
+    `OSError` where the file system or a policy has no hard links, or the two are not on one.
+    """
+    # With a folder's descriptor given Python calls linkat, which alone follows; the path is absolute.
+    os.link(f"/proc/self/fd/{source}", temporary, src_dir_fd=source, follow_symlinks=True)
+
+
 def move(source: Path, final: Path) -> None:
     """Rename without syncing: for what leaves the store, where a crash may bring it back.
 

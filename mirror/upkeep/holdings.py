@@ -11,7 +11,7 @@ from typing import Final
 from mirror.digest import SHA256, Digest
 from mirror.errors import QuestionError
 from mirror.index.protocol import StoredBlob
-from mirror.names import Entry, Repo
+from mirror.names import Entry, Repo, adopted
 from mirror.patterns import spell
 from mirror.upkeep.addresses import Address
 from mirror.upkeep.desk import Desk
@@ -71,7 +71,7 @@ class Holdings:
 
         Raises `QuestionError` for a revision that was never seen.
         """
-        known = sorted(self._catalog.commits(repo))
+        known = sorted({name.removeprefix(adopted("")) for name in self._catalog.commits(repo)})
         refs = {ref.revision: ref.commit for ref in self._catalog.refs(repo)}
         if not revision:
             return tuple(dict.fromkeys([*known, *refs.values()]))
@@ -87,14 +87,20 @@ class Holdings:
         )
 
     def entries(self, repo: Repo, commit: str) -> Iterator[Entry]:
-        """Each file of *commit* that is known, in path order."""
-        after = ""
-        while True:
-            page = self._catalog.listing(repo, commit, "", recursive=True, after=after, limit=_PAGE)
-            yield from (entry for entry in page if entry.digest is not None)
-            if len(page) < _PAGE:
-                return
-            after = page[-1].path
+        """Each file of *commit* that is known, in path order; then those that a client's cache told of."""
+        for name in (commit, adopted(commit)):
+            after = ""
+            while True:
+                page = self._catalog.listing(
+                    repo, name, "", recursive=True, after=after, limit=_PAGE
+                )
+                for entry in page:
+                    known = name != commit and self._catalog.entry(repo, commit, entry.path)
+                    if entry.digest is not None and not known:
+                        yield entry
+                if len(page) < _PAGE:
+                    break
+                after = page[-1].path
 
     def blob_of(self, digest: Digest | None) -> StoredBlob | None:
         """The stored blob that a published *digest* names."""

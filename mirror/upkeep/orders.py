@@ -5,7 +5,7 @@ folder and carries them out. Arguments and replies are JSON-ready, and an order 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from mirror.errors import QuestionError
 from mirror.upkeep.collection import Collection
@@ -16,32 +16,40 @@ from mirror.upkeep.pinning import Pinning
 from mirror.upkeep.removal import Removals
 from mirror.upkeep.saying import Order
 
+NO_MORE: Final[Mapping[str, Order]] = {}
+
 
 class Orders:
     """The orders over one data folder; each may block on the disk and be called from any thread.
 
-    *address* is that of the server that takes them, ``""`` where none serves.
+    *address* is that of the server that takes them, ``""`` where none serves; *more* are orders of others, by
+    name.
     """
 
-    def __init__(self, desk: Desk, address: Callable[[], str] = str) -> None:
-        self._address = address
+    def __init__(
+        self, desk: Desk, address: Callable[[], str] = str, more: Mapping[str, Order] = NO_MORE
+    ) -> None:
         removals = self._removals = Removals(desk)
+        self._address = address
         self._orders: Mapping[str, Order] = {
+            "address": self._where,
             **Granting(desk).orders(),
             **Pinning(desk).orders(),
             **removals.orders(),
             **Collection(desk).orders(),
             **Overview(desk).orders(),
-            "address": self._where,
+            **more,
         }
 
     @classmethod
-    def ready(cls, desk: Desk, address: Callable[[], str] = str) -> Self:
+    def ready(
+        cls, desk: Desk, address: Callable[[], str] = str, more: Mapping[str, Order] = NO_MORE
+    ) -> Self:
         """Finish what a kill interrupted, before anybody is served, then take orders.
 
         Raises `StoreError`.
         """
-        orders = cls(desk, address)
+        orders = cls(desk, address, more)
         orders._removals.resume()
         return orders
 

@@ -7,7 +7,7 @@ from mirror import __version__
 from mirror.digest import Digest
 from mirror.errors import QuestionError
 from mirror.index.protocol import StoredBlob
-from mirror.names import Ref, Repo, Visibility
+from mirror.names import ADOPTED, ADOPTED_WHOLE, Ref, Repo, Snapshot, Visibility, adopted
 from mirror.patterns import spell
 from mirror.upkeep.desk import Desk
 from mirror.upkeep.holdings import Held, Holdings
@@ -137,7 +137,8 @@ class Overview:
         rows = []
         for commit in self._holdings.commits(repo, ""):
             names = [ref.revision for ref in refs.get(commit, ()) if ref.revision != commit]
-            snapshot = self._catalog.snapshot(repo, commit)
+            told = (self._catalog.snapshot(repo, name) for name in (commit, adopted(commit)))
+            snapshot = next(filter(None, told), None)
             files, blobs = 0, dict[Digest, StoredBlob]()
             for entry in self._holdings.entries(repo, commit):
                 files += 1
@@ -150,7 +151,7 @@ class Overview:
                 {
                     "revision": sorted(names),
                     "commit": commit,
-                    "list": _UNKNOWN if snapshot is None else snapshot.state.value,
+                    "list": _state(snapshot),
                     "files": files,
                     "stored": len(blobs),
                     "bytes": held.size,
@@ -252,6 +253,13 @@ def audience(seen: Visibility | None) -> str:
     if seen is None:
         return _UNKNOWN
     return "private" if seen.private else "gated" if seen.gated else "public"
+
+
+def _state(snapshot: Snapshot | None) -> str:
+    """How much of a file list is known, and whether upstream or a client's cache told it."""
+    if snapshot is None:
+        return _UNKNOWN
+    return ADOPTED if snapshot.view in {ADOPTED, ADOPTED_WHOLE} else snapshot.state.value
 
 
 def _pinned_for(pins: tuple[Pin, ...], repo: Repo, revisions: set[str] | None = None) -> set[str]:

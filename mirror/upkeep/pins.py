@@ -17,7 +17,7 @@ from mirror.errors import QuestionError
 from mirror.index.journal import Journal
 from mirror.index.lines import Note
 from mirror.index.protocol import Index
-from mirror.names import Repo
+from mirror.names import Repo, adopted
 from mirror.upkeep.naming import Named, NamedAddress, NamedBlob, NamedRepo
 
 PIN: Final = "pin"
@@ -107,19 +107,20 @@ class Pins:
 
 
 def files(index: Index, repo: Repo, commit: str) -> Iterator[Digest]:
-    """The sha256 of each file of *commit*, as far as it is known."""
-    after = ""
-    while True:
-        page = index.listing(repo, commit, "", recursive=True, after=after, limit=_PAGE)
-        for entry in page:
-            digest = entry.digest
-            if digest is not None and digest.algorithm != SHA256:
-                digest = index.sha256_of(digest)
-            if digest is not None:
-                yield digest
-        if len(page) < _PAGE:
-            return
-        after = page[-1].path
+    """The sha256 of each file of *commit*, as far as it is known, a client's cache included."""
+    for name in (commit, adopted(commit)):
+        after = ""
+        while True:
+            page = index.listing(repo, name, "", recursive=True, after=after, limit=_PAGE)
+            for entry in page:
+                digest = entry.digest
+                if digest is not None and digest.algorithm != SHA256:
+                    digest = index.sha256_of(digest)
+                if digest is not None:
+                    yield digest
+            if len(page) < _PAGE:
+                break
+            after = page[-1].path
 
 
 def _leading(named: Named) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from mirror.digest import Digest
 from mirror.errors import QuestionError, StoreUnusableError
 from mirror.index.lines import Forget, Line, Note, Unlink
-from mirror.names import Repo
+from mirror.names import Repo, adopted
 from mirror.store import durable
 from mirror.upkeep.desk import Desk
 from mirror.upkeep.naming import NamedAddress
@@ -115,7 +115,7 @@ class Removals:
     def _forget(self, plan: Removal) -> None:
         index, paths = self._desk.index, []
         if plan.repo is not None:
-            for commit in plan.commits:
+            for commit in (name for each in plan.commits for name in (each, adopted(each))):
                 index.catalog.forget(plan.repo, commit)
                 paths.append(index.records.path(plan.repo, commit))
             if plan.whole:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from inspect import isawaitable
 from typing import Final, TypeAlias, TypeVar
@@ -17,10 +18,11 @@ from urllib.parse import parse_qs, unquote
 from mirror.cache.keeper import Keeper
 from mirror.cache.shelf import Shelf
 from mirror.clock import Clock
+from mirror.digest import sha256_of
 from mirror.errors import MethodRefusedError, MirrorError
 from mirror.messages import Answer, RequestHead
 from mirror.names import Repo
-from mirror.web import home, repopage
+from mirror.web import home, probe, repopage
 from mirror.web.health import Health
 from mirror.web.hook import HookPages
 from mirror.web.refusals import refusal
@@ -92,15 +94,20 @@ class Operations:
 
         Raises `MethodRefusedError` for anything but GET and HEAD.
         """
-        page = self._pages.get(head.path)
+        page, methods = self._pages.get(head.path), {"GET", "HEAD"}
         if page is None:
-            if head.path.startswith(_REPO):
+            if probe.nonce_of(head.path, head.query):
+                page, methods = (
+                    self._probe,
+                    {"GET", "HEAD", "POST"},
+                )  # as some clients ask for a file
+            elif head.path.startswith(_REPO):
                 page = self._repo
             elif self._hook.owns(head.path):
                 page = self._hook.answer
             else:
                 return None
-        if head.method not in {"GET", "HEAD"}:
+        if head.method not in methods:
             raise MethodRefusedError(f"{head.path} can only be read.")
         answer = page(head)
         return await answer if isawaitable(answer) else answer
@@ -160,6 +167,13 @@ class Operations:
         if self._metrics is None:
             return refusal(404, "Metrics are closed. The setting metrics opens them.")
         return _own(self._metrics(), _METRICS_TYPE)
+
+    def _probe(self, head: RequestHead) -> Answer:
+        nonce = probe.nonce_of(head.path, head.query)
+        assert nonce is not None  # noqa: S101 -- it was, when this page was chosen
+        body = probe.body(nonce)
+        page = _own(body, "application/json", ("X-Repo-Commit", probe.commit(nonce)))
+        return replace(page, etag=sha256_of(body).hex, ranges=True)
 
     def _file(self, head: RequestHead) -> Answer:
         name, data = self._static[head.path]

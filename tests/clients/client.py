@@ -110,8 +110,9 @@ def client_environment(
 def run_scenario(
     environment: Environment,
     scenario: str,
-    task: Mapping[str, Any],
+    task: Mapping[str, Any] | Sequence[Any],
     variables: Mapping[str, str],
+    before: Sequence[str] = (),
 ) -> Report:
     """Run a Python scenario in its environment and read its report.
 
@@ -120,17 +121,19 @@ def run_scenario(
         scenario: Module name below `tests.clients.scenarios`.
         task: What it is to do; given to it as JSON on standard input.
         variables: Its whole environment, as `client_environment` makes it.
+        before: A program that becomes the scenario's, with its arguments.
     """
+    path = [*filter(None, [variables.get("PYTHONPATH")]), str(ROOT)]
     return run_reporting(
-        [str(environment.python), "-m", f"tests.clients.scenarios.{scenario}"],
+        [*before, str(environment.python), "-m", f"tests.clients.scenarios.{scenario}"],
         task,
-        {**variables, "PYTHONPATH": str(ROOT)},
+        {**variables, "PYTHONPATH": os.pathsep.join(path)},
     )
 
 
 def run_reporting(
     arguments: Sequence[str],
-    task: Mapping[str, Any],
+    task: Mapping[str, Any] | Sequence[Any],
     variables: Mapping[str, str],
 ) -> Report:
     """Run any program that takes a task on standard input and ends with a report."""

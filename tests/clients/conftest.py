@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.clients.elsewhere import Elsewhere
 from tests.clients.world import World, publish
+from tests.hosts import Hosts
 from tests.origin import Origin
 
 #: Set to run the scenarios against the origin itself, without a mirror between.
@@ -38,3 +40,10 @@ def world(origin: Origin) -> World:
 def direct() -> bool:
     """Tell whether scenarios run against the origin itself, to try them without a mirror."""
     return DIRECT
+
+
+@pytest.fixture(scope="session")
+def elsewhere(origin: Origin) -> Iterator[Elsewhere]:
+    """Run the hosts that are no Hub, beside the origin that is."""
+    with Hosts() as hosts:
+        yield Elsewhere(origin, hosts)

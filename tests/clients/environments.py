@@ -8,7 +8,10 @@ is never looked at again.
 
 A lock is made from the `.in` file beside it by `pip-compile --generate-hashes --allow-unsafe
 --strip-extras --no-annotate --no-header --no-emit-options`, and with `--no-emit-index-url
---no-emit-find-links` it names no host: where packages come from is the user's own setting.
+--no-emit-find-links` it names no host: where packages come from is the user's own setting. What a group
+does without although a package requires it is named as `--unsafe-package`, instead of `--allow-unsafe`:
+`torchvision` and `triton` for `torch` (neither is loaded by what runs here), `tensorflow` for `tf` (it has
+`tensorflow-cpu`), `pip` for `spacy` and `build`.
 """
 
 import contextlib
@@ -29,7 +32,33 @@ LOCKS = HERE / "locks"
 NODE_GROUPS = {"node": HERE / "node", "http-cache": HERE / "http_cache"}
 
 #: Groups of Python clients, by the name of their lock file.
-PYTHON_GROUPS = ("hub24", "hub133", "hub036", "hub025", "ml", "kagglehub03")
+PYTHON_GROUPS = (
+    "hub24",
+    "hub133",
+    "hub036",
+    "hub025",
+    "ml",
+    "kagglehub03",
+    "torch",
+    "tf",
+    "spacy",
+)
+
+#: Locks that a group installs besides its own. Pix2Text requires torchvision and a gigabyte of OCR that
+#: does not load beside the CPU build of torch; its downloader, which runs here, needs huggingface_hub alone.
+_MORE_LOCKS = {"torch": ("pix2text",)}
+
+#: Groups with packages that come as source. What builds them is locked too and installed first, for pip would
+#: fetch it with nothing checked.
+_BUILT_HERE = ("torch",)
+_BUILDERS = "build"
+
+#: Files that a group does without. torchaudio's package holds a CUDA build of its native library, which
+#: does not load beside the CPU build of torch; without it torchaudio runs in Python alone, by its design.
+_REMOVED = {"torch": "lib/python*/site-packages/torchaudio/lib/*.so"}
+
+#: Groups with the CPU build of torch.
+_TORCH_GROUPS = ("ml", "torch")
 
 _BUILD_SECONDS = 1200
 _DIGEST_LENGTH = 12
@@ -82,7 +111,7 @@ def environment(group: str) -> Environment:
                 if group in NODE_GROUPS:
                     _build_node(NODE_GROUPS[group], path)
                 else:
-                    _build_python(_interpreter(group), LOCKS / f"{group}.lock", path)
+                    _build_python(group, path)
                 (path / _READY).touch()
                 _forget_older(group, path)
     return Environment(group, path)
@@ -112,8 +141,14 @@ def _digest(group: str) -> str:
         content += (folder / "package-lock.json").read_bytes()
     else:
         release = f"{sys.implementation.cache_tag} {sys.platform}\n"
-        content = release.encode() + (LOCKS / f"{group}.lock").read_bytes()
+        content = release.encode() + b"".join(lock.read_bytes() for lock in _locks(group))
     return hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH]
+
+
+def _locks(group: str) -> list[Path]:
+    """List the locks that a Python group is made from."""
+    names = (*((_BUILDERS,) if group in _BUILT_HERE else ()), group, *_MORE_LOCKS.get(group, ()))
+    return [LOCKS / f"{name}.lock" for name in names]
 
 
 def _interpreter(group: str) -> str:
@@ -124,16 +159,23 @@ def _interpreter(group: str) -> str:
     Raises:
         EnvironmentUnavailableError: The release that the lock is for is not installed.
     """
-    if group != "ml" or sys.version_info[:2] == _TORCH_PYTHON:
+    if group not in _TORCH_GROUPS or sys.version_info[:2] == _TORCH_PYTHON:
         return sys.executable
     return command("python3.{1}".format(*_TORCH_PYTHON), "python3.{1}".format(*_TORCH_PYTHON))
 
 
-def _build_python(python: str, lock: Path, path: Path) -> None:
-    """Make a virtualenv and install a lock into it; the lock is complete, so nothing is resolved."""
-    _run([python, "-m", "venv", str(path)], path)
+def _build_python(group: str, path: Path) -> None:
+    """Make a virtualenv and install a group's locks; they are complete, so nothing is resolved."""
+    _run([_interpreter(group), "-m", "venv", str(path)], path)
     pip = [str(path / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    _run([*pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(lock)], path)
+    install = [*pip, "install", "--quiet", "--no-deps", "--require-hashes"]
+    locks = _locks(group)
+    if group in _BUILT_HERE:
+        _run([*install, "-r", str(locks.pop(0))], path)
+        install.append("--no-build-isolation")
+    _run([*install, *(f"--requirement={lock}" for lock in locks)], path)
+    for file in path.glob(_REMOVED[group]) if group in _REMOVED else ():
+        file.unlink()
 
 
 def _build_node(source: Path, path: Path) -> None:

@@ -258,8 +258,8 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, **settings: str) -> Iterator[World]:
-    """A mirror with *settings* in front of everything that `populate` publishes."""
+def world(folder: Path, *flags: str, **settings: str) -> Iterator[World]:
+    """A mirror with *flags* and *settings* in front of everything that `populate` publishes."""
     with Origin() as origin, Hosts() as hosts:
         populate(origin, hosts)
         standins = json.dumps({name: sha256(body) for name, body in (WHISPER | ENCODINGS).items()})
@@ -269,7 +269,7 @@ def world(folder: Path, **settings: str) -> Iterator[World]:
             **settings,
         }
         mirror = Running(
-            folder / "data", origin, settings=told, program=("-m", "tests.mirror.standins")
+            folder / "data", origin, flags, told, program=("-m", "tests.mirror.standins")
         )
         with mirror:
             yield World(origin, hosts, mirror, folder)

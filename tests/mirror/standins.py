@@ -11,5 +11,5 @@ from mirror.hubs import whisper
 
 if __name__ == "__main__":
     for name, digest in json.loads(os.environ["STANDINS"]).items():
-        (whisper._ENCODINGS if name.startswith("/") else whisper.MODELS)[name] = digest
+        (whisper.ENCODINGS if name.startswith("/") else whisper.MODELS)[name] = digest
     main()

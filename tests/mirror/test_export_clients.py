@@ -12,6 +12,7 @@ from tests.hosts import Thing
 from tests.mirror.exporting import (
     CHECKPOINT,
     COMMIT,
+    COMPRESSED,
     ENCODINGS,
     KAGGLE,
     PUNKT,
@@ -104,21 +105,48 @@ def test_torch_hub_takes_master_where_there_is_no_main(site: World) -> None:
     assert (site.out / "hub/old_repo_master/hubconf.py").exists()
 
 
-def test_a_handle_of_kaggle_has_two_spellings(site: World) -> None:
-    """Each is a name of its own to TensorFlow; the second leads to the first, and is real without links."""
+def test_a_handle_of_kaggle_has_four_spellings(site: World) -> None:
+    """Each is a name of its own to TensorFlow; the others lead to the first."""
     base = "https://www.kaggle.com/models/google/yamnet"
     names = [
         sha1(f"{base}/tensorFlow2/yamnet/1"),
         sha1(f"{base}/frameworks/tensorFlow2/variations/yamnet/versions/1"),
+        sha1(f"{base}/tensorFlow2/yamnet"),
+        sha1(f"{base}/frameworks/tensorFlow2/variations/yamnet"),
     ]
     site.export(f"tfhub:{FRAMEWORK}", "--set", "TFHUB_CACHE_DIR=/m")
     for name in names:
         assert {path: (site.out / name / path).read_bytes() for path in YAMNET} == YAMNET
         assert (site.out / f"{name}.descriptor.txt").exists()
-    assert (site.out / names[1]).is_symlink()
+    assert all((site.out / name).is_symlink() for name in names[1:])
+
+
+def test_a_handle_without_links_is_unpacked_once(site: World) -> None:
+    """No bytes twice: the handle that the target names."""
     site.export(f"tfhub:{FRAMEWORK}", "--set", "TFHUB_CACHE_DIR=/m", "--links", "none")
-    assert not (site.out / names[1]).is_symlink()
-    assert files_in(site.out / names[1]) == YAMNET
+    name = sha1("https://www.kaggle.com/models/google/yamnet/tensorFlow2/yamnet/1")
+    assert sorted(path.name for path in site.out.iterdir() if not path.name.startswith(".")) == [
+        name,
+        f"{name}.descriptor.txt",
+    ]
+    assert files_in(site.out / name) == YAMNET
+
+
+def test_the_newest_version_is_the_handle_without_one(site: World) -> None:
+    """Of two versions the newer, unless the handle itself is a target; later runs agree among themselves."""
+    handle = "https://tfhub.dev/google/yamnet"
+    plain, first, second = (sha1(handle + end) for end in ("", "/1", "/2"))
+    places = ("--set", "TFHUB_CACHE_DIR=/m")
+    for end in ("", "/2"):
+        site.hosts.put(TFHUB, f"/google/yamnet{end}?{COMPRESSED}", tarred(YAMNET))
+    site.export("tfhub:google/yamnet/1", *places)
+    assert (site.out / plain).readlink() == Path(first)
+    site.export("tfhub:google/yamnet/1", "tfhub:google/yamnet/2", *places)
+    assert (site.out / plain).readlink() == Path(second)
+    site.export("tfhub:google/yamnet", "tfhub:google/yamnet/2", *places)
+    assert not (site.out / plain).is_symlink()
+    site.export("tfhub:google/yamnet/1", "--verify", *places)
+    assert files_in(site.out / plain) == YAMNET
 
 
 def test_kagglehub_finds_a_whole_version(site: World) -> None:

@@ -225,6 +225,9 @@ def test_an_export_that_was_killed_goes_on(site: World, relay: Relay) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not blob(site, WEIGHTS).exists()
+    (promised,) = site.manifest()["targets"]
+    (path,) = (name for name in promised["files"] if "blobs" in name)
+    assert site.manifest()["files"][path]["size"] == len(WEIGHTS)
     had = partial.stat().st_size
     relay.hold = None
     relay.go_on.set()
@@ -245,6 +248,23 @@ def wait_for_partial(site: World, size: int) -> Path:
                 return path
         time.sleep(0.01)
     raise AssertionError("no bytes came")
+
+
+def test_an_export_that_is_stopped_ends_at_once(site: World, relay: Relay) -> None:
+    """Though it waits for bytes; the next run goes on."""
+    relay.hold = 1_500_000
+    arguments = ("acme/tiny", "--include", "*.safetensors")
+    with subprocess.Popen(
+        site.command(*arguments), env=site.variables, stdout=subprocess.DEVNULL
+    ) as process:
+        assert relay.waiting.wait(30)
+        wait_for_partial(site, 1_000_000)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 1
+    relay.go_on.set()
+    relay.hold = None
+    site.export(*arguments)
+    assert blob(site, WEIGHTS).read_bytes() == WEIGHTS
 
 
 def test_two_exports_into_one_folder_wait_for_each_other(site: World, relay: Relay) -> None:
@@ -273,12 +293,22 @@ def test_bytes_that_lie_are_refused(site: World, relay: Relay) -> None:
         (site.out / path).unlink(missing_ok=True)
     relay.lie = 3000
     ran = site.export(*targets, "--include", "*.safetensors", code=1)
-    for target in targets:
+    for target in ("acme/tiny --include *.safetensors", *targets[1:]):
         assert f"modelmirror: {target}: What came for" in ran.err, target
     assert site.tree() == {}
     relay.lie = None
     site.export(*targets)
     assert (site.out / "torch/hub/checkpoints/plain.pth").read_bytes() == RESNET[:5000]
+
+
+def test_bytes_that_nobody_vouches_for_are_those_of_the_mirror(own: World) -> None:
+    """Its own digest of them is asked for after they came, for before it had none."""
+    with Relay(own.mirror.url) as relay:
+        own.url = relay.url
+        relay.lie = 3000
+        ran = own.export("torch:plain.pth", code=1)
+        assert "instead of sha256:" + sha256(RESNET[:5000]) in ran.err
+        assert own.tree() == {}
 
 
 def test_a_full_disk_is_said_and_what_came_is_kept(site: World) -> None:
@@ -301,6 +331,64 @@ def test_a_folder_that_cannot_be_written_is_said(site: World) -> None:
     site.out.write_text("a file")
     ran = site.export("acme/tiny", code=4)
     assert f"cannot write to {site.out}" in ran.err
+    (end,) = site.export("acme/tiny", "--json", code=4).said("end")
+    assert f"cannot write to {site.out}" in end["error"]
+    assert end["next"].startswith("Give it to that user: chown")
+
+
+def test_two_files_of_one_name_are_not_written_over_each_other(site: World) -> None:
+    """The second target says which; the same file for both is one."""
+    ran = site.export(
+        "acme/tiny=/m",
+        "speechbrain/spkrec-ecapa-voxceleb=/m",
+        "torch:plain.pth=/m/config.json",
+        code=1,
+    )
+    assert (
+        "acme/tiny=/m and torch:plain.pth=/m/config.json have different files for config.json"
+        in ran.err
+    )
+    assert (site.out / "config.json").read_bytes() == TINY["config.json"]
+    assert "2 of 3 targets are whole" in ran.out
+    site.export("acme/tiny=/m", "acme/tiny@main=/m")
+
+
+def test_files_of_one_repo_may_be_several_targets(site: World) -> None:
+    """Each with its own globs, in one run or in two."""
+    page = "https://huggingface.co/acme/tiny/blob/main"
+    site.export(f"{page}/config.json", f"{page}/onnx/model.onnx", "--set", "HF_HOME=/h")
+    site.export("acme/tiny", "--include", "empty.txt", "--set", "HF_HOME=/h")
+    found = {path.name for path in (site.out / "hub").rglob("*") if path.is_symlink()}
+    assert found == {"config.json", "model.onnx", "empty.txt"}
+    assert len(site.manifest()["targets"]) == 3
+    assert len(site.manifest()["links"]) == 3
+
+
+def test_what_is_ours_is_not_written_over(site: World) -> None:
+    """The manifest's name is no place."""
+    ran = site.export("torch:plain.pth=.modelmirror.json", code=1)
+    assert "is the exported folder's own" in ran.err
+
+
+def test_what_failed_is_missed_by_whoever_checks(own: World) -> None:
+    """Its files are in the manifest, though they are not there; what was whole before stays whole."""
+    own.export(
+        "acme/tiny", "torchhub:pytorch/vision", "--set", "HF_HOME=/h", "--set", "TORCH_HOME=/h/t"
+    )
+    before = own.manifest()
+    own.origin.repo("models", "acme/tiny").push({"onnx/model.onnx": bytes_of("newer", 50_000)})
+    with Relay(own.mirror.url) as relay:
+        own.url, relay.lie = relay.url, 30_000
+        own.export("acme/tiny", "whisper:base", "--set", "HF_HOME=/h", code=1)
+    after = own.manifest()
+    of = {one["target"]: one["files"] for one in after["targets"]}
+    assert (
+        of["acme/tiny"] == {one["target"]: one["files"] for one in before["targets"]}["acme/tiny"]
+    )
+    assert [path for path in of["whisper:base"] if not (own.out / path).exists()] == [
+        "whisper/base.pt"
+    ]
+    assert after["files"]["whisper/base.pt"] == {"mtime": 0, "sha256": "", "size": 0}
 
 
 # ── said wrongly ────────────────────────────────────────────────────────────────────────────────────
@@ -316,6 +404,7 @@ def test_a_folder_that_cannot_be_written_is_said(site: World) -> None:
         (("https://evil.example/model.bin=x.bin",), "evil.example"),
         (("nltk:nothing",), "no package or collection 'nothing'"),
         (("torch:missing.pth",), "missing.pth"),
+        (("torchhub:pytorch/vision:missing",), "missing"),
     ],
 )
 def test_a_target_that_is_not_there_is_named(
@@ -325,6 +414,8 @@ def test_a_target_that_is_not_there_is_named(
     ran = site.export(*arguments, "torch:plain.pth", code=1)
     assert said in ran.err
     assert "1 of 2 targets are whole" in ran.out
+    assert [one["target"] for one in site.manifest()["targets"]] == ["torch:plain.pth"]
+    assert list(site.manifest()["files"]) == ["torch/hub/checkpoints/plain.pth"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mirror.cache.users import new_token, token_hash
 from tests.faults.disks import NotPermittedError, mounted
+from tests.house.certificates import Authority
 from tests.mirror.exporting import CDN, TINY, WHISPER, World, sha256, world
 
 WEIGHTS = TINY["model.safetensors"]
@@ -138,6 +140,27 @@ def test_a_gated_repo_is_for_whoever_may_read_it(site: World) -> None:
         assert "HF_TOKEN" in ran.err
         assert site.tree() == {}
     assert "good" not in (site.mirror.data / "v1/journal.jsonl").read_text()
+
+
+def test_a_mirror_may_have_users_and_tls(tmp_path: Path) -> None:
+    """It is asked by its name, with the token that it knows; strangers are told to have one."""
+    issued = Authority(tmp_path / "ca").issue("IP:127.0.0.1")
+    token = new_token()
+    users = tmp_path / "users.toml"
+    users.write_text(f'[alice]\ntokens = ["{token_hash(token)}"]\nread = ["*"]\n')
+    flags = ("--tls-cert", str(issued.certificate), "--tls-key", str(issued.key))
+    with world(tmp_path, *flags, "--users", str(users)) as site:
+        ran = site.export("whisper:base", code=1)
+        assert "is not trusted" in ran.err
+        site.environment["SSL_CERT_FILE"] = str(tmp_path / "ca/authority.pem")
+        ran = site.export("whisper:base", "acme/tiny", code=1)
+        assert "0 of 2 targets are whole" in ran.out
+        assert "HF_TOKEN" in ran.err
+        site.environment["HF_TOKEN"] = token
+        site.export("whisper:base", "acme/tiny")
+        assert (site.out / "whisper/base.pt").read_bytes() == WHISPER["base"]
+        ran = site.export("whisper:base", here=True, code=1)
+        assert "--endpoint https://NAME:PORT" in ran.err
 
 
 def test_a_token_goes_to_repos_alone(site: World) -> None:

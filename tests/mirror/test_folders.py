@@ -72,6 +72,17 @@ def test_a_package_of_nltk_is_what_its_index_says(
         assert curious.ask(f"/-/host/{RAW}{DATA}/index.xml").status == 200
 
 
+def test_the_index_of_nltk_is_asked_for_once(hosts: Hosts, origin: Origin, tmp_path: Path) -> None:
+    """By who reads it, as every downloader does first, and to know what its packages are."""
+    hosts.put(RAW, f"{DATA}/index.xml", index(PACKAGE))
+    hosts.put(RAW, ZIP, PACKAGE)
+    settings = {"MODELMIRROR_UPSTREAM_HOSTS": hosts.setting(RAW)}
+    with Running(tmp_path / "data", origin, settings=settings) as mirror:
+        assert mirror.ask("/-/nltk/index.xml").body == index(PACKAGE)
+        assert mirror.ask("/-/nltk/packages/tokenizers/punkt_tab.zip").body == PACKAGE
+    assert hosts.bodies(RAW, f"{DATA}/index.xml") == 1
+
+
 def test_an_index_of_another_version_says_nothing(hosts: Hosts, curious: Running) -> None:
     """It is seen a moment before, or after, the package: a size that differs tells."""
     hosts.put(RAW, f"{DATA}/index.xml", index(PACKAGE[:1000]))

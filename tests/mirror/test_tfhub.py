@@ -128,6 +128,14 @@ def test_a_handle_comes_once_with_its_folders(hosts: Hosts, mirror: Running) -> 
     assert all(request.method == "GET" for request in hosts.seen)
 
 
+def test_what_is_not_here_is_named_by_its_whole_address(hosts: Hosts, mirror: Running) -> None:
+    """The last part of a handle is a number that nobody knows it by."""
+    with hosts.away():
+        got = mirror.ask("/-/tfhub/google/other/1")
+    assert got.status == 501
+    assert "does not have tfhub.dev/google/other/1," in got.headers["x-error-message"]
+
+
 def test_nothing_of_a_signed_address_is_kept(hosts: Hosts, origin: Origin, tmp_path: Path) -> None:
     """Neither on the disk nor in the log; each download follows the redirects anew."""
     publish(hosts, archive())
@@ -172,6 +180,23 @@ def test_eight_clients_cost_one_download_and_one_archive(hosts: Hosts, mirror: R
     assert {answer.status for answer in got} == {200}
     assert len({answer.body for answer in got}) == 1
     assert hosts.bodies(STORAGE, BUCKET) == 1
+    blobs = [name for name, _ in files_below(mirror.data / "v1" / "blobs")]
+    assert len(blobs) == 3  # The archive, what was made of it, and the empty blob.
+
+
+def test_handles_of_one_archive_may_be_asked_for_at_once(hosts: Hosts, mirror: Running) -> None:
+    """What is made of it is one blob, whichever of them is there first."""
+    handles = [f"/google/yamnet{number}/1" for number in range(8)]
+    for handle in handles:
+        publish(hosts, archive(), handle=handle)
+        # Each comes by an address of its own.
+        target = f"{MODEL}{handle}?{FORMAT}"
+        hosts.put(TFHUB, f"{handle}?{FORMAT}", Thing(to=f"https://{KAGGLE}{target}"))
+        hosts.put(KAGGLE, target, Thing(to=f"https://{STORAGE}{SIGNED}&{handle}"))
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(mirror.ask, [f"/-/tfhub{handle}" for handle in handles]))
+    assert {answer.status for answer in got} == {200}
+    assert len({answer.body for answer in got}) == 1
     blobs = [name for name, _ in files_below(mirror.data / "v1" / "blobs")]
     assert len(blobs) == 3  # The archive, what was made of it, and the empty blob.
 

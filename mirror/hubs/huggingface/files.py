@@ -6,6 +6,7 @@ from mirror.digest import SHA256, Digest
 from mirror.errors import OfflineError
 from mirror.hubs.base import Facts
 from mirror.hubs.huggingface import asking
+from mirror.hubs.huggingface.adopted import partly
 from mirror.hubs.huggingface.answers import CORS, OCTETS, PLAIN, document, file_head, header_text
 from mirror.hubs.huggingface.entries import is_lfs, pointer_text
 from mirror.hubs.huggingface.grammar import is_commit, shown, web_name
@@ -14,7 +15,7 @@ from mirror.hubs.huggingface.questions import RepoFile, StoredObject
 from mirror.hubs.huggingface.refusals import entry_not_found, said
 from mirror.hubs.huggingface.walks import canonical, expired, ground, known_entry, proved_absent
 from mirror.messages import Answer, Span
-from mirror.names import Entry, Repo
+from mirror.names import LISTED, Entry, Repo
 
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
@@ -33,10 +34,15 @@ def answer_file(question: RepoFile, facts: Facts, base_url: str) -> Answer:
             f"modelmirror does not know revision {shown(question.revision)} of {at.repo.name}."
         )
     if entry is None or entry.digest is None:
-        known = known_entry(at, question.path, facts) is not None
-        if known or all(proved_absent(at, path, facts) for path in paths):
+        known = known_entry(at, question.path, facts)
+        listed = known is not None and known.kind == LISTED
+        if (known and not listed) or all(proved_absent(at, path, facts) for path in paths):
             return entry_not_found(question.path, question.revision, at.commit)
-        raise OfflineError(f"modelmirror does not know {shown(question.path)} of {at.repo.name}.")
+        lacks = "have" if listed else "know"
+        raise OfflineError(
+            f"modelmirror does not {lacks} {shown(question.path)} of {at.repo.name}.",
+            hint=partly(at, facts),
+        )
     shared = (
         ("X-Repo-Commit", at.commit),
         ("Cache-Control", _caching(at.repo, question.revision, facts)),

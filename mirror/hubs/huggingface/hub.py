@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from mirror.errors import MirrorError
 from mirror.hubs.base import Facts
+from mirror.hubs.caches import CachedCommit
 from mirror.hubs.huggingface import git, learning, listings, refusals, routes, xet
+from mirror.hubs.huggingface.adopting import facts_of
 from mirror.hubs.huggingface.answers import document, json_document
 from mirror.hubs.huggingface.files import answer_file, answer_object
 from mirror.hubs.huggingface.grammar import HUB, at_root
@@ -113,6 +115,10 @@ class HuggingFace:
                 return xet.answer_xorb(question, facts)
             case _:
                 raise TypeError(f"no answer is composed for a {type(question).__name__}")
+
+    def adopt(self, found: CachedCommit) -> Sequence[Fact]:
+        """Turn what a client's cache had of a commit into facts; see `mirror.hubs.caches.Adopts`."""
+        return facts_of(found)
 
     def refuse(self, error: MirrorError) -> Answer:
         """Word an error for the Hub's clients."""

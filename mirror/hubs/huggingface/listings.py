@@ -11,6 +11,7 @@ from typing import Any, Final
 from mirror.errors import OfflineError
 from mirror.hubs.base import Facts
 from mirror.hubs.huggingface import asking
+from mirror.hubs.huggingface.adopted import description, partly, warning
 from mirror.hubs.huggingface.answers import document, json_document, passed
 from mirror.hubs.huggingface.entries import array, sibling, written
 from mirror.hubs.huggingface.files import staleness
@@ -45,6 +46,9 @@ class Listings:
             reply = facts.reply(asking.reply_key(self._walks.request_of(question, facts)))
             if reply is not None:
                 return passed(reply.response, base_url)
+        if at.snapshot is not None and not at.snapshot.info and at.adopted:
+            described = self._composed(question, at, facts)
+            return json_document(described, *warned, *warning(at, facts))
         if at.snapshot is None or not at.snapshot.info:
             raise OfflineError(
                 f"modelmirror has no description of {_named(at, question.revision)}."
@@ -59,7 +63,7 @@ class Listings:
                 raise OfflineError(
                     f"modelmirror does not know every file of {_named(at, question.revision)}."
                 )
-            files = (entry for entry in self._entries(at, facts) if entry.kind == "file")
+            files = (entry for entry in self._entries(at, facts) if entry.kind != "directory")
             described["siblings"] = [sibling(entry, blobs=True) for entry in files]
         if question.expand:
             wanted = {"_id", "id", "modelId", *question.expand}
@@ -80,7 +84,7 @@ class Listings:
             msg = f"modelmirror does not have that page of the file list of {named}."
             raise OfflineError(msg, hint="Begin the list again.")
         if not at.complete:
-            raise OfflineError(f"modelmirror has no file list of {named}.")
+            raise OfflineError(f"modelmirror has no file list of {named}.", hint=partly(at, facts))
         folder = question.folder
         if folder:
             entry = facts.entry(at.repo, at.commit, folder)
@@ -126,7 +130,8 @@ class Listings:
                 elements.append(written(entry, reader=reader, chained=question.chained, more=more))
             elif not at.complete and not facts.absent(at.repo, at.commit, path):
                 raise OfflineError(
-                    f"modelmirror does not know {shown(path)} of {_named(at, question.revision)}."
+                    f"modelmirror does not know {shown(path)} of {_named(at, question.revision)}.",
+                    hint=partly(at, facts),
                 )
         return document(array(elements), *staleness(at.repo, question.revision, facts))
 
@@ -148,6 +153,13 @@ class Listings:
         if not any(listed.values()):
             raise OfflineError(f"modelmirror knows no branch of {repo.name}.")
         return json_document(listed)
+
+    def _composed(self, question: RepoInfo, at: Ground, facts: Facts) -> dict[str, Any]:
+        """Describe a commit that upstream has not described yet by its files as they are known."""
+        files = [entry for entry in self._entries(at, facts) if entry.kind != "directory"]
+        described = description(at, facts, [sibling(e, blobs=question.blobs) for e in files])
+        wanted = {"_id", "id", "modelId", *question.expand} if question.expand else set(described)
+        return {key: item for key, item in described.items() if key in wanted}
 
     def _entries(self, at: Ground, facts: Facts) -> Iterator[Entry]:
         after, seen = "", 0

@@ -29,7 +29,17 @@ from mirror.hubs.huggingface.questions import (
     Xorb,
 )
 from mirror.messages import UpstreamRequest
-from mirror.names import Access, Entry, Need, Question, Repo, Snapshot, SnapshotState
+from mirror.names import (
+    ADOPTED,
+    ADOPTED_WHOLE,
+    Access,
+    Entry,
+    Need,
+    Question,
+    Repo,
+    Snapshot,
+    SnapshotState,
+)
 
 # The largest layer the Hub makes up for a registry client (templates, parameters, licences).
 MADE_LAYER_LIMIT: Final = 4 << 20
@@ -47,6 +57,11 @@ class Ground:
     def complete(self) -> bool:
         """Whether every path of the commit is known."""
         return self.snapshot is not None and self.snapshot.state is SnapshotState.COMPLETE
+
+    @property
+    def adopted(self) -> bool:
+        """Whether only a client's cache has told of the commit: nothing more of it can be had now."""
+        return self.snapshot is not None and self.snapshot.view in (ADOPTED, ADOPTED_WHOLE)
 
 
 def ground(question: Question, revision: str, facts: Facts) -> Ground:
@@ -195,7 +210,9 @@ class Walks:
         stranger = ask_admission and not facts.admitted(at.repo, Access.LIST)
         reads = question.access >= Access.READ
         whole = info or tree
-        lacks_info = info and (at.snapshot is None or not at.snapshot.info)
+        # What is known of some files makes a description too, while nobody can give a better one.
+        described = at.snapshot is not None and (at.snapshot.info or at.adopted)
+        lacks_info = info and not described
         lacks_head = whole and (at.commit is None or (pinned and at.snapshot is None))
         barred = ask_admission and reads and not facts.admitted(at.repo, Access.READ)
         if barred and isinstance(question, LfsBatch) and visibility is not None:
@@ -214,7 +231,7 @@ class Walks:
         paths = (question.path, *question.alternates)
         known = any(known_entry(at, path, facts) is not None for path in paths)
         missing = self._base(question, question.revision, facts, tree=not known)
-        if missing or known or at.complete or at.commit is None:
+        if missing or known or at.complete or at.adopted or at.commit is None:
             return missing
         unknown = [path for path in paths if not proved_absent(at, path, facts)]
         return [asking.paths_need(at.repo, at.commit, unknown)] if unknown else []
@@ -225,7 +242,7 @@ class Walks:
             return missing
         at = ground(question, question.revision, facts)
         if question.query or (question.blobs and not at.complete):
-            if facts.offline and (at.complete or not question.blobs):
+            if facts.offline and (at.complete or at.adopted or not question.blobs):
                 return []  # what upstream would add is worth less than an answer
             return self._reply(self.request_of(question, facts), question, facts)
         return []
@@ -233,7 +250,7 @@ class Walks:
     def _listing(self, question: RepoTree | PathsInfo, facts: Facts) -> list[Need]:
         missing = self._base(question, question.revision, facts, tree=True)
         at = ground(question, question.revision, facts)
-        if missing or at.commit is None:
+        if missing or at.commit is None or at.adopted:
             return missing
         if isinstance(question, PathsInfo) and not question.expand:
             unknown = [

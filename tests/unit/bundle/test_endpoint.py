@@ -64,7 +64,7 @@ def script() -> Iterator[Script]:
 def at(script: Script, token: str = "", base: str = "") -> tuple[Endpoint, list[float]]:
     """An endpoint, and the pauses that it made."""
     pauses: list[float] = []
-    endpoint = Endpoint(script.url + base, token, pause=pauses.append)
+    endpoint = Endpoint(script.url + base, lambda: token, pause=pauses.append)
     script.endpoints.append(endpoint)
     return endpoint, pauses
 
@@ -99,6 +99,8 @@ def test_a_mirror_that_stays_broken_is_given_up(script: Script) -> None:
         (401, {}, b"<html>", "HF_TOKEN"),
         (301, {"Location": "https://mirror.example/"}, b"", "leads to https://mirror.example/"),
         (502, {}, b"", "it gave no reason"),
+        (502, {"X-Error-Message": "a\x1b[31mb"}, b"", "a\\u001b[31mb"),
+        (502, {}, b'{"error": "a\\u001b[31mb\\u009bc"}', "a\\u001b[31mb\\u009bc"),
     ],
 )
 def test_a_refusal_is_told_in_the_mirrors_words(
@@ -125,6 +127,16 @@ def test_a_token_goes_where_it_may_be_wanted(script: Script) -> None:
     assert told["Authorization"] == "Bearer secret"
     assert "Authorization" not in silent
     assert told["Accept-Encoding"] == "identity"
+
+
+def test_a_mirror_that_wants_to_know_who_asks_is_told(script: Script) -> None:
+    """Once it has said so, from the first word on."""
+    script.replies = [(401, {}, b"{}"), (200, {}, b"{}")]
+    endpoint, _ = at(script, "secret")
+    endpoint.json("/a")
+    endpoint.json("/b")
+    sent = [headers.get("Authorization") for _, _, headers in script.seen]
+    assert sent == [None, "Bearer secret", "Bearer secret"]
 
 
 def test_what_is_no_mirror_is_said(script: Script) -> None:

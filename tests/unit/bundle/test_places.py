@@ -37,6 +37,7 @@ def paths(variables: dict[str, str], kind: Kind, root: str = "/app", url: str = 
         ({"DATA_GYM_CACHE_DIR": "/app/d"}, Kind.TIKTOKEN, ["d"]),
         ({"NLTK_DATA": "/app/n:/usr/share"}, Kind.NLTK, ["n"]),
         ({"PIP_FIND_LINKS": "http://mirror/-/spacy/files/"}, Kind.SPACY, ["wheels"]),
+        ({"HF_HOME": "~/h", "HOME": "/app/me"}, Kind.MODEL, ["me/h/hub"]),
         ({"A": "/app/a", "HF_HOME": "${A}/h"}, Kind.MODEL, ["a/h/hub"]),
     ],
 )
@@ -59,6 +60,12 @@ def test_a_folder_is_the_one_that_its_client_reads(
 def test_a_host_whose_files_one_client_keeps_has_its_folder(url: str, found: list[str]) -> None:
     """For all others a place must be said."""
     assert paths({}, Kind.URL, url=url) == found
+
+
+def test_a_home_that_nobody_knows_is_asked_for() -> None:
+    """It is the app's, and not that of whoever exports."""
+    with pytest.raises(QuestionError, match="--set HOME=PATH"):
+        paths({"HF_HOME": "~/h"}, Kind.MODEL)
 
 
 def test_what_is_to_be_set_leads_there() -> None:

@@ -2,11 +2,8 @@
 
 import ast
 import json
-import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -14,34 +11,13 @@ import pytest
 
 import mirror
 from mirror.hook import FOLDER, modelmirror_hook
+from tests.house.interpreters import OLDEST, interpreters
 from tests.unit.hook.scripted import Program, Scripted
 
 URL: Final = "http://127.0.0.1:9"
 FILE: Final = FOLDER / "modelmirror_hook.py"
 LOADED: Final = "import json, sys; print(json.dumps(sorted(sys.modules)))"
-OLDEST: Final = 8
-NEWEST: Final = 15
-
-
-def _interpreters() -> Iterator[str]:
-    """Every Python from 3.8 on that starts: those on PATH, and those that pyenv keeps beside it."""
-    folders = os.environ["PATH"].split(os.pathsep)
-    shims = [Path(folder) for folder in folders if folder.endswith("/.pyenv/shims")]
-    for minor in range(OLDEST, NEWEST + 1):
-        name = f"python3.{minor}"
-        found = [
-            path for shim in shims for path in shim.parent.glob(f"versions/3.{minor}.*/bin/{name}")
-        ]
-        on_path = shutil.which(name)
-        for python in [*map(str, sorted(found)), *([on_path] if on_path else [])]:
-            code = f"import sys; sys.exit(sys.version_info[:2] != (3, {minor}))"
-            tried = subprocess.run([python, "-I", "-c", code], check=False, capture_output=True)
-            if tried.returncode == 0:
-                yield python
-                break
-
-
-INTERPRETERS: Final = tuple(_interpreters())
+INTERPRETERS: Final = tuple(interpreters())
 
 
 def test_oldest_python_can_read_it() -> None:

@@ -1,0 +1,1 @@
+"""What `modelmirror doctor` looks at, one subject each."""

@@ -1,0 +1,123 @@
+"""Somebody else's file that gets a second name as a blob: it is read and hashed, never written.
+
+The file stays its owner's: its mode is as it was (a blob's own is 0444), and whoever may write it can still
+do so. The store notices that when it next reads the piece (`mirror.store.stored`), sets its own name aside
+and leaves the other alone.
+
+It never lies where a download goes on: that one would be cut and written over.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Self
+
+from mirror.digest import SHA256, Check, Digest, Hasher
+from mirror.errors import DigestMismatchError
+from mirror.store import durable
+from mirror.store.layout import Layout
+from mirror.store.ledger import Ledger
+from mirror.store.sums import PIECE, Sums, SumsBuilder, piece_count
+
+_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class Linked:
+    """A file with a temporary name of ours, made by `of`; a `mirror.store.blobs.Finished` after `read`."""
+
+    def __init__(self, path: Path, fd: int, size: int, expected: Digest, ledger: Ledger) -> None:
+        self.expected = expected
+        self.size = size
+        self._path = path
+        self._fd = fd
+        self._ledger = ledger
+        self._sha256: Digest | None = None
+        self._sums = SumsBuilder()
+        self._open = True
+
+    @classmethod
+    def of(cls, layout: Layout, ledger: Ledger, source: int, expected: Digest) -> Self | None:
+        """Link the file of descriptor *source*; `None` where it cannot be linked from here.
+
+        Only a file of this very user is: another's could be changed by that other at any time. It takes no
+        room on the disk, and counts towards the quota from its end on.
+        """
+        status = os.fstat(source)
+        if status.st_uid != os.geteuid():
+            return None
+        path, fd = layout.temporary(), -1
+        try:
+            durable.link_open(source, path)
+            fd = os.open(path, _FLAGS)
+        except OSError:
+            path.unlink(missing_ok=True)
+            return None
+        return cls(path, fd, status.st_size, expected, ledger)
+
+    @property
+    def sha256(self) -> Digest:
+        """Its name, once `read` found it right. Raises `ValueError` before."""
+        if self._sha256 is None:
+            raise ValueError(f"{self.expected} is not finished")
+        return self._sha256
+
+    @property
+    def sums(self) -> Sums:
+        """The checksums of its pieces, once `read` found it right."""
+        return self._sums.sums(self.sha256, self.size)
+
+    @property
+    def marks(self) -> bytes:
+        """None of its pieces is believed to be unchanged: others may write it."""
+        return bytes(piece_count(self.size))
+
+    def fileno(self) -> int:
+        """The file's descriptor; valid until `close`."""
+        return self._fd
+
+    def read(self, checks: tuple[Check, ...], advance: Callable[[int], None]) -> None:
+        """Read and hash all of it, and hold it against its digest and *checks*; *advance* hears of bytes.
+
+        Raises `DigestMismatchError`, and `StoreError` where it cannot be read; both leave it to `abandon`.
+        """
+        hasher, offset = Hasher(self.size, self.expected, checks), 0
+        while offset < self.size:
+            try:
+                data = durable.read_all(self._fd, min(PIECE, self.size - offset), offset)
+            except OSError as error:
+                raise durable.disk_error(error, f"{self.expected} cannot be read") from error
+            hasher.update(data)
+            self._sums.update(data)
+            offset += len(data)
+            advance(len(data))
+        got = hasher.differs()
+        if got is not None:
+            raise DigestMismatchError(
+                f"The bytes are not {self.expected}.", expected=self.expected, got=got
+            )
+        self._sha256 = Digest(SHA256, hasher.digest().hex)
+
+    def publish(self, final: Path, folders: durable.FolderSyncs) -> None:
+        """Give it its name as a blob; only `DiskStore.put` calls this. Raises `StoreError`."""
+        if self._sha256 is None:
+            raise ValueError(f"{self.expected} is not finished")
+        try:
+            durable.publish(self._path, final, fd=self._fd, folders=folders)
+        except BaseException:
+            self.abandon()
+            raise
+        self._open = False
+        self._ledger.take(self.size)
+
+    def abandon(self) -> None:
+        """Take the name of ours away; nothing happens if it has ended already."""
+        if self._open:
+            self._open = False
+            self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of it, published or not; may be called twice."""
+        self.abandon()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
