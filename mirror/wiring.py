@@ -21,6 +21,7 @@ Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from socket import socket
@@ -41,6 +42,7 @@ from mirror.cache.making import Making
 from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
+from mirror.cache.shelf import Shelf
 from mirror.cache.unwell import Unwell
 from mirror.clock import Clock, SystemClock
 from mirror.config import Settings
@@ -121,7 +123,7 @@ class Mirror:
             self._door.hurry()
 
     async def _compose(self, stack: AsyncExitStack) -> None:
-        settings, clock, telemetry = self._settings, SystemClock(), _telemetry()
+        settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
 
         # What cannot be used is said before anything is touched.
         tls = ServingTls.of(settings.tls_cert, settings.tls_key, clock)
@@ -256,12 +258,15 @@ class Mirror:
             unwell=unwell,
             arrears=index.arrears,
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
+            readable=layout.readable,
             traffic=history.report,
             about={
                 "version": __version__,
                 "upstreams": {"huggingface": settings.huggingface_upstreams},
                 "offline": settings.offline,
+                "cache_folder": str(settings.data),
             },
+            open_hubs=registry.open_hubs(),
         )
         stack.callback(keeper.write_touches)
         desk = Desk(
@@ -302,6 +307,7 @@ class Mirror:
         await listen(stack, layout.control, self.orders)
         self._door = Door(
             keeper,
+            shelf=Shelf(index.catalog, hubs, clock),
             host=settings.host,
             port=settings.port,
             listener=self._at,
@@ -309,7 +315,7 @@ class Mirror:
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
             strict=settings.strict,
-            metrics=telemetry.render if settings.metrics == "on" else None,
+            metrics=_metrics(telemetry, keeper) if settings.metrics == "on" else None,
             observe=observe,
             drain=settings.drain,
             connections=settings.limits_connections,
@@ -358,12 +364,10 @@ def _observer(*counters: Observer) -> Observer:
     return observe
 
 
-def _telemetry() -> Telemetry:
-    """The counters of this event loop."""
-    telemetry, loop = Telemetry(), asyncio.get_running_loop()
-    sentence = "Asyncio tasks that have not ended; one that is never over is a leak."
-    telemetry.gauge("tasks", sentence, lambda: len(asyncio.all_tasks(loop)))
-    return telemetry
+def _metrics(telemetry: Telemetry, keeper: LocalKeeper) -> Callable[[], bytes]:
+    """What renders the metrics: what was counted, what is, and the tasks of this event loop."""
+    telemetry.watch(keeper.report, lambda: len(asyncio.all_tasks()))
+    return telemetry.render
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

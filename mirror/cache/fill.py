@@ -109,6 +109,11 @@ class Fill:
         return self.blob.size
 
     @property
+    def fetched(self) -> int:
+        """Bytes that came from upstream since it began: what lay here of an earlier try does not count."""
+        return self._work.fetched
+
+    @property
     def readers(self) -> int:
         """How many read along now."""
         return len(self._feeds)

@@ -51,6 +51,7 @@ class Catalog(Overlay):
         self._writer.start()
         self._fresh = fresh
         self._last_use = last_use  # moved by the writer's thread alone
+        self._drops = 0
         self._forgets = threading.Lock()
         self._forgettings = 0
 
@@ -148,10 +149,17 @@ class Catalog(Overlay):
 
     def dropped(self, digests: Sequence[Digest]) -> "Future[None]":
         """Note that the blobs of these sha256 are here no longer."""
-        return self._writer.submit(
-            lambda connection: recording.drop(connection, digests),
-            lambda held: held.dropped(digests),
+        return self._dropping(
+            self._writer.submit(
+                lambda connection: recording.drop(connection, digests),
+                lambda held: held.dropped(digests),
+            )
         )
+
+    @property
+    def drops(self) -> int:
+        """How often content was taken away: what was whole at the same number is whole still."""
+        return self._drops
 
     def touch(self, digests: Sequence[Digest]) -> "Future[None]":
         """Note that the blobs of these sha256 were wanted, in this order; unknown ones are passed over."""
@@ -194,6 +202,16 @@ class Catalog(Overlay):
         """Forget what each of *names* is stored as: the next word about it stands."""
         with self._forgetting():
             self._do(lambda connection: forgetting.links(connection, names))
+        self._drops += 1
+
+    def _dropping(self, done: "Future[None]") -> "Future[None]":
+        """Count what takes content away, once readers see that it is gone."""
+
+        def count(_done: "Future[None]") -> None:
+            self._drops += 1
+
+        done.add_done_callback(count)
+        return done
 
     @property
     def forgettings(self) -> int:

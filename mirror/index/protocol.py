@@ -4,7 +4,7 @@ The catalog is the one that serves; a double in memory passes the same suite, so
 above may use either and mean both.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -164,6 +164,29 @@ class Index(Protocol):
         """Every repo that something is known of, by name; gated and unknown ones are not public."""
         ...
 
+    def row(self, repo: Repo) -> RepoRow | None:
+        """What `repos` says of *repo*."""
+        ...
+
+    def shown(self, text: str, *, after: Repo | None, limit: int) -> Sequence[RepoRow]:
+        """Public repos of which bytes are stored and whose name has *text* in it, at most *limit*.
+
+        By name, from the first behind *after*. *text* is found in either case of ASCII letters.
+        """
+        ...
+
+    def shown_counts(self) -> Mapping[tuple[str, str], int]:
+        """How many repos `shown` could show: by hub and the first word of the name (``models``)."""
+        ...
+
+    def missing(self, repo: Repo, commit: str, *, after: str = "", limit: int) -> Sequence[str]:
+        """Paths of *commit* whose content is known and not here, in order behind *after*, at most *limit*."""
+        ...
+
+    def keys(self, begin: str, *, after: str, limit: int) -> Sequence[str]:
+        """Keys of lasting replies that begin with *begin*, in order behind *after*, at most *limit*."""
+        ...
+
     # ── what the store holds ───────────────────────────────────────────────────────────────────
 
     def stored(
@@ -189,6 +212,15 @@ class Index(Protocol):
 
     def sha256_of(self, name: Digest) -> Digest | None:
         """The name in the store of what *name* (a git sha1, a source) names."""
+        ...
+
+    @property
+    def drops(self) -> int:
+        """How often content was taken away: what was whole at the same number is whole still."""
+        ...
+
+    def size_of(self, name: Digest) -> int | None:
+        """How many bytes the stored blob has that *name* (any digest, a source) names; `None` without one."""
         ...
 
     def names_of(self, sha256: Digest) -> Sequence[Digest]:

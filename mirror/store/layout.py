@@ -189,6 +189,10 @@ class Layout:
             hint=f"Remove it and start again: rm {self.secret_file}",
         )
 
+    def readable(self) -> bool:
+        """Whether the folder of the blobs is there to be read: a volume may be gone while the mirror runs."""
+        return os.access(self.blobs, os.R_OK | os.X_OK)
+
     def free(self) -> int:
         """Bytes that may still be written to the disk of the data folder."""
         return durable.free_bytes(self.root)

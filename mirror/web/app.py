@@ -142,7 +142,7 @@ class App:
         try:
             trace.path = exchange.target.partition("?")[0] if exchange.target[:1] == "/" else "-"
             head = self._read(exchange, trace)
-            found = None if head.method == "OPTIONS" else self._operations.answer(head)
+            found = None if head.method == "OPTIONS" else await self._operations.answer(head)
             own = found is not None
             reply = found if found is not None else await self._ask(exchange, head, trace)
             if not exchange.body_whole:

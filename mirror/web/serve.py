@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Final
 
 from mirror.cache.keeper import Keeper
+from mirror.cache.shelf import Shelf
 from mirror.clock import Clock, SystemClock
 from mirror.events import Event, Observer
 from mirror.web.accesslog import AccessLog
@@ -34,13 +35,14 @@ def _ignore(_event: Event) -> None:
 class Door:
     """The HTTP server.
 
-    *host* and *port* (0 picks a free one) are where it listens, if not on *listener*, which somebody else
-    opened; with *tls* by HTTPS alone. *public_url* and *trusted_proxies* say which base URL it hands out;
-    with *strict* no byte of a cold blob leaves before its digest matched; *metrics* renders the metrics,
-    `None` closes them; *observe* gets a `Served` per request; *drain* is how long `stop` waits for running
-    responses, *stall* how long a client may take nothing, both in seconds; *access* gets the access log in
-    batches of whole lines, `None` for none, with *access_json* as JSON; *connections* is the most that are
-    open at once, *per_address* the most from one address that is no trusted proxy, 0 for no such limit.
+    *shelf* shows what is stored; *host* and *port* (0 picks a free one) are where it listens, if not on
+    *listener*, which somebody else opened; with *tls* by HTTPS alone. *public_url* and *trusted_proxies* say
+    which base URL it hands out; with *strict* no byte of a cold blob leaves before its digest matched;
+    *metrics* renders the metrics, `None` closes them; *observe* gets a `Served` per request; *drain* is how
+    long `stop` waits for running responses, *stall* how long a client may take nothing, both in seconds;
+    *access* gets the access log in batches of whole lines, `None` for none, with *access_json* as JSON;
+    *connections* is the most that are open at once, *per_address* the most from one address that is no
+    trusted proxy, 0 for no such limit.
     """
 
     def __init__(  # noqa: PLR0913 -- every setting of the door, by keyword
@@ -50,6 +52,7 @@ class Door:
         host: str,
         port: int,
         listener: socket.socket | None = None,
+        shelf: Shelf | None = None,
         tls: ServingTls | None = None,
         public_url: str | None = None,
         trusted_proxies: Sequence[str] = (),
@@ -65,6 +68,7 @@ class Door:
         clock: Clock | None = None,
     ) -> None:
         self._keeper = keeper
+        self._shelf = shelf
         self._host = host
         self._port = port
         self._socket = listener
@@ -92,6 +96,8 @@ class Door:
         static = files("mirror.web") / "static"
         self._operations = Operations(
             self._keeper,
+            shelf=self._shelf,
+            clock=self._clock,
             metrics=self._metrics,
             static={name: (static / name).read_bytes() for name in _STATIC},
             hook=HookPages(),
@@ -156,6 +162,7 @@ class Door:
         await self._listener.shutdown(timeout=1.0)
         await self._app.until_idle(1.0)
         self._access.flush()
+        self._operations.close()
         self._server = None
 
     def hurry(self) -> None:

@@ -4,7 +4,7 @@ It passes tests/conformance/test_index.py. Where the catalog keeps counts by tri
 when asked, so that the suite compares two ways to the same number.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
@@ -54,6 +54,7 @@ class MemoryIndex:
         self._links: dict[Digest, Digest] = {}
         self._blobs: dict[Digest, StoredBlob] = {}
         self._last_use = 0
+        self.drops = 0
         self.forgettings = 0
         self._closed = False
 
@@ -176,6 +177,44 @@ class MemoryIndex:
             or (row.visibility and not row.visibility.private and not row.visibility.gated)
         ]
 
+    def row(self, repo: Repo) -> RepoRow | None:
+        """What `repos` says of *repo*."""
+        return self._row(repo) if repo in self._seen else None
+
+    def shown(self, text: str, *, after: Repo | None, limit: int) -> Sequence[RepoRow]:
+        """Public repos of which bytes are stored, by name."""
+        return [
+            row
+            for row in self.repos(public_only=True)
+            if row.bytes_stored
+            and (after is None or row.repo > after)
+            and _lower(text) in _lower(row.repo.name)
+        ][:limit]
+
+    def shown_counts(self) -> Mapping[tuple[str, str], int]:
+        """How many those are."""
+        counts: dict[tuple[str, str], int] = {}
+        for row in self.shown("", after=None, limit=len(self._seen)):
+            word, slash, _ = row.repo.name.partition("/")
+            key = (row.repo.hub, word if slash else "")
+            counts[key] = counts.get(key, 0) + 1
+        return counts
+
+    def missing(self, repo: Repo, commit: str, *, after: str = "", limit: int) -> Sequence[str]:
+        """Paths of *commit* whose content is known and not stored."""
+        entries = self._commit(repo, commit).entries
+        return [
+            path
+            for path in sorted(entries)
+            if path > after
+            and (digest := entries[path].digest) is not None
+            and self.size_of(digest) is None
+        ][:limit]
+
+    def keys(self, begin: str, *, after: str, limit: int) -> Sequence[str]:
+        """Keys of lasting replies that begin with *begin*."""
+        return sorted(key for key in self._replies if key.startswith(begin) and key > after)[:limit]
+
     # ── what the store holds ───────────────────────────────────────────────────────────────────
 
     def stored(
@@ -195,6 +234,7 @@ class MemoryIndex:
 
     def dropped(self, digests: Sequence[Digest]) -> "Future[None]":
         """Note that these blobs are here no longer."""
+        self.drops += 1
 
         def work() -> None:
             for digest in digests:
@@ -222,6 +262,11 @@ class MemoryIndex:
     def sha256_of(self, name: Digest) -> Digest | None:
         """The name in the store of what *name* names."""
         return self._links.get(name)
+
+    def size_of(self, name: Digest) -> int | None:
+        """How many bytes the blob has that *name* names."""
+        blob = self._blobs.get(self._links.get(name, name))
+        return None if blob is None else blob.size
 
     def names_of(self, sha256: Digest) -> Sequence[Digest]:
         """The other names that a blob is known by."""
@@ -275,6 +320,7 @@ class MemoryIndex:
 
     def unlink(self, names: Sequence[Digest]) -> None:
         """Forget what each of *names* is stored as."""
+        self.drops += 1
         self.forgettings += 2
         self._do(lambda: [self._links.pop(name, None) for name in names]).result()
 
@@ -418,6 +464,11 @@ class MemoryIndex:
             self._audiences.get(repo),
             self._seen[repo],
         )
+
+
+def _lower(text: str) -> str:
+    """*text* with the letters of ASCII in lower case."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
 
 
 def _expect(digest: Digest, algorithm: str) -> None:
