@@ -33,7 +33,7 @@ def _about(leaf: Leaf) -> str:
     row = leaf.row
     figures = [
         ("Stored", format_size(row.bytes_stored)),
-        ("Files here", f"{row.files_stored:,} of {row.files:,} known"),
+        ("Distinct files here", f"{row.files_stored:,} of {row.files:,} known"),
         ("Revisions", count(row.commits, "commit")),
         ("Last seen upstream", moment(row.seen_at)),
     ]
