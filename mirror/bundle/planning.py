@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
-from mirror.bundle import layouts
+from mirror.bundle import layouts, loaders
 from mirror.bundle.endpoint import AnswerRefusedError, Endpoint
 from mirror.bundle.layouts import Member, Package
 from mirror.bundle.places import Folder, Places
@@ -276,8 +276,11 @@ def _member(entry: Mapping[str, Any]) -> Member:
 
 
 def _chosen(target: Target, members: Iterator[Member]) -> Sequence[Member]:
-    """The files that the target's globs mean, as huggingface_hub reads them."""
+    """The files that the target's loader and globs mean, the latter as huggingface_hub reads them."""
     found = list(members)
+    if target.loader:
+        read = loaders.chosen(target.loader, [member.path for member in found], str(target))
+        found = [member for member in found if member.path in read]
     if target.include or target.exclude:
         # Here, for it takes 0.2 s that most exports need not pay.
         from huggingface_hub.utils._paths import filter_repo_objects  # noqa: PLC0415

@@ -82,7 +82,7 @@ class Bodies:
         cold = [blob for blob in blobs if not self._fills.holds(blob)]
         if not cold:
             return replace(answer, found="hit") if blobs else answer
-        if self._offline or (head.method == "HEAD" and view.offline):
+        if self._offline or head.only_stored or (head.method == "HEAD" and view.offline):
             raise self._lacking(question, view)
         if not all(self._fills.coming(blob) for blob in cold):
             why = await self._outages.refusing(hub.name)

@@ -138,6 +138,8 @@ class PullThrough:
         self._gate.check(user, question)
         voice = self._voice(question, head, user)
         if isinstance(question, Tunnel):
+            if head.only_stored:
+                raise OfflineError("This is never stored, and upstream was not to be asked.")
             return await self._bodies.tunnel(hub, question, voice)
         try:
             return await self._answer_as_known(hub, question, head, voice, user)
@@ -148,7 +150,11 @@ class PullThrough:
     async def _answer_as_known(
         self, hub: Hub, question: Question, head: RequestHead, voice: Voice, user: User
     ) -> Answer | Relay:
-        view, found = await self._settle(hub, question, self._view(question, voice, user), voice)
+        view = self._view(question, voice, user)
+        if head.only_stored:
+            view, found = self._stale(hub, question, view), "hit"
+        else:
+            view, found = await self._settle(hub, question, view, voice)
         self._admit(question, view, anonymous=not view.caller)
         answer = hub.answer(question, view, head.base_url)
         if question.repo is not None:

@@ -16,6 +16,9 @@ from mirror.errors import MirrorError
 _VERBS: Final = {
     "serve": "Run the mirror.",
     "verify": "Check what is stored, and mend it.",
+    "warm": "Have the mirror fetch what will be needed.",
+    "check": "Say whether all that will be needed is here, whole.",
+    "lock": "Write down what targets are now, file by file.",
     "export": "Lay models out as their clients would have cached them.",
     "adopt": "Take over caches that clients have filled.",
     "grant": "Say who may read a repo, whatever the hub says.",
