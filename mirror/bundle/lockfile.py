@@ -7,6 +7,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
@@ -44,7 +45,7 @@ def text_of(locked: Iterable[Locked]) -> str:
         lines += [f"as = {_text(target.loader)}"] if target.loader else []
         lines += [f"commit = {_text(goal.commit)}"] if goal.commit else []
         lines.append("files = [")
-        for need in sorted(goal.needs, key=lambda need: need.source):
+        for need in sorted(goal.needs, key=partial(_path, goal)):
             size = -1 if need.size is None else need.size
             path = _path(goal, need)
             lines.append(f"    [{_text(path)}, {size}, {_text(str(need.digest or ''))}],")

@@ -266,15 +266,14 @@ class Warming:
             one = seen[need.source]
             wrong = differs(need, one)
             if not one.here or wrong:
-                failed.append((need.name, wrong or one.error or "it did not come"))
+                failed.append(f"{need.name} ({wrong})" if wrong else need.name)
                 continue
             outcome.files += 1
             outcome.size += one.size or 0
             outcome.fetched += (one.size or 0) if need.source in missing else 0
         if failed:
-            said = "; ".join(f"{name} ({why})" for name, why in failed)
             outcome.error = MirrorError(
-                f"{len(failed)} of {len(goal.needs)} files are not here: {said}",
+                f"{len(failed)} of {len(goal.needs)} files are not here: {', '.join(failed)}.",
                 hint="Run it again: what has come stays.",
             )
         return outcome

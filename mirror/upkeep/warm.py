@@ -16,7 +16,7 @@ from mirror.cache.flights import Flights
 from mirror.cache.keeper import Keeper
 from mirror.credential import Credential
 from mirror.digest import SOURCE, Digest
-from mirror.errors import FOR_CALLERS, MirrorError, StoreFullError
+from mirror.errors import FOR_CALLERS, StoreError, StoreFullError, UpstreamUnavailableError
 from mirror.messages import Answer, BlobRef, Relay, RequestHead, Span
 
 # The version of the lines.
@@ -27,8 +27,6 @@ MOST_AT_ONCE: Final = 32
 # Seconds between two words of how far files are; an empty line after so many of them without any.
 SAY_EVERY: Final = 1.0
 _QUIET: Final = 10
-# As the door does it: a disk that fails over and over ends it.
-_MOST_RESUMED: Final = 3
 
 _PREFIX: Final = "sha-256=:"
 _FULL: Final = "The mirror has no room for this file."
@@ -126,12 +124,13 @@ class Warm:
             blobs = any(isinstance(part, Span) for part in found.body)
             here = not blobs or found.found != "miss"
         except FOR_CALLERS as error:
-            return _failed(0, error.message, error.hint)
+            passing = isinstance(error, UpstreamUnavailableError)
+            return _failed(503 if passing else 500, error.message, error.hint)
         except StoreFullError:
-            return _failed(0, _FULL, "Raise its quota, or free room on its disk.")
+            return _failed(507, _FULL, "Raise its quota, or free room on its disk.")
         except Exception as error:  # noqa: BLE001 -- whatever it is, the other files go on
             _LOG.warning("%s could not be fetched for later: %s", _said(head), error)
-            return _failed(0, _FAULT)
+            return _failed(500, _FAULT)
         return {"state": "stored" if here else "missing", **_facts(found)}
 
     async def _fill(self, head: RequestHead, answer: Answer) -> None:
@@ -145,24 +144,18 @@ class Warm:
     async def _follow(
         self, path: str, blob: BlobRef, credential: Credential | None, before: int, size: int
     ) -> None:
-        feeds = [await self._keeper.follow(blob, credential)]
+        feed = await self._keeper.follow(blob, credential)
         try:
             at = 0
             while at < blob.size:
-                feed = feeds[-1]
                 at = feed.ready(at, whole=True)
                 self._running[path] = (before + at, size)
-                if at >= blob.size:
-                    break
-                try:
+                if at < blob.size:
                     await feed.more(at, whole=True)
-                except MirrorError as error:
-                    if len(feeds) > _MOST_RESUMED:
-                        raise
-                    feeds.append(await self._keeper.resume(blob, credential, feed, error))
         finally:
-            for feed in feeds:
-                feed.close()
+            feed.close()
+        if not await self._keeper.landed(blob):
+            raise StoreError("A file that has come whole is not in the store.")
         self._keeper.touch(blob.digest)
 
 
