@@ -144,6 +144,13 @@ class Endpoint:
         while self._all:
             self._all.pop().close()
 
+    def introduce(self) -> bool:
+        """Say from now on who asks, of anything; tells whether that is new, and there is something to say."""
+        if self._known or not self._token():
+            return False
+        self._known = True
+        return True
+
     def abort(self) -> None:
         """Break off every request that is under way, on whatever thread."""
         for connection in list(self._all):

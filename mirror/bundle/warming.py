@@ -22,6 +22,7 @@ PATH: Final = "/-/warm"
 _AT_ONCE: Final = 8
 # Bytes of paths in one request: a body has at most 1 MiB.
 _MOST_PATHS: Final = 512 << 10
+_WHO: Final = 401
 # What asking again may mend, and how often that is tried.
 _PASSING: Final = frozenset({429, 502, 503, 504})
 _ROUNDS: Final = 3
@@ -105,13 +106,19 @@ def look(endpoint: Endpoint, needs: Iterable[Need], **how: bool) -> dict[str, Se
     """
     found: dict[str, Seen] = {}
     for batch in _batches(needs):
-        with _asked(endpoint, batch, how) as lines:
-            for line in lines:
-                if line.get("event") == "file":
-                    found[line["path"]] = Seen.read(line)
+        found |= _seen(endpoint, batch, how)
+        if any(found[need.source].status == _WHO for need in batch if need.source in found) and (
+            endpoint.introduce()  # It has users of its own.
+        ):
+            found |= _seen(endpoint, batch, how)
         if any(need.source not in found for need in batch):
             raise BrokenError("The mirror broke off in the middle of its answer.")
     return found
+
+
+def _seen(endpoint: Endpoint, batch: Sequence[Need], how: Mapping[str, bool]) -> dict[str, Seen]:
+    with _asked(endpoint, batch, how) as lines:
+        return {line["path"]: Seen.read(line) for line in lines if line.get("event") == "file"}
 
 
 class Warming:

@@ -1,14 +1,16 @@
 """`modelmirror warm`: have the mirror fetch what will be needed, before it is."""
 
+import json
 import sys
 from pathlib import Path
 
 import click
 
+from mirror.bundle import projects, scanning
 from mirror.bundle.outcome import Report
 from mirror.bundle.warming import Warming, failures, goals
 from mirror.cli.exits import FAILED
-from mirror.cli.wanting import Choice, endpoint_of, options, usage
+from mirror.cli.wanting import Choice, counted, endpoint_of, options, usage
 from mirror.cli.warmtelling import WarmEvents, WarmPlain, WarmTelling
 from mirror.upkeep.warm import AT_ONCE, MOST_AT_ONCE
 
@@ -24,6 +26,12 @@ from mirror.upkeep.warm import AT_ONCE, MOST_AT_ONCE
     help="How many files come at once.",
 )
 @click.option("--evict", is_flag=True, help="Let what is least used go where there is no room.")
+@click.option(
+    "--scan",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR",
+    help="Fetch nothing: print the targets that the files of a project name, for models.toml.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, one event a line, for programs.")
 def command(  # noqa: PLR0913 -- each flag once
     *,
@@ -39,6 +47,7 @@ def command(  # noqa: PLR0913 -- each flag once
     locked: bool,
     jobs: int,
     evict: bool,
+    scan: Path | None,
     as_json: bool,
 ) -> None:
     """Have the mirror fetch TARGETs, by default those of models.toml, as far as they are not there.
@@ -50,6 +59,9 @@ def command(  # noqa: PLR0913 -- each flag once
 
     Without --endpoint the mirror that runs on the data folder is asked, or one is started until all is done.
     """
+    if scan is not None:
+        _scan(scan, as_json=as_json)
+        return
     choice = Choice(targets, project, groups, include, exclude, loader)
     with usage():
         held = choice.locked() if locked else None
@@ -63,3 +75,18 @@ def command(  # noqa: PLR0913 -- each flag once
         voice.end(report, {})
     if report.failed:
         sys.exit(FAILED)
+
+
+def _scan(folder: Path, *, as_json: bool) -> None:
+    """Print what is found, as a group that can be put into models.toml once somebody has looked at it."""
+    with usage():
+        found = scanning.scan(folder)
+    if as_json:
+        click.echo(json.dumps({"targets": found.targets, "unclear": found.unclear}, indent=1))
+        return
+    click.echo(scanning.listing(found, folder.resolve().name))
+    click.echo(
+        f"{counted(len(found.targets), 'target')} found, {len(found.unclear)} unclear. Look through them,"
+        f" put them into {projects.FILE}, then run modelmirror warm.",
+        err=True,
+    )
