@@ -44,8 +44,8 @@ class Question:
     is then the repo that the request names, if any, of whose readers upstream itself decides.
     *caller* is whom a token signed by the mirror was made out to (`Facts.caller`), in place of the
     request's own credential; `None` where the request speaks for itself. *anonymous* means that no
-    credential goes upstream, whoever asks: the hub has none. Hubs subclass the three kinds below with what
-    they need to answer.
+    credential goes upstream, whoever asks: the hub has none. *title* is what sentences call it, where that is
+    not its path in its repo. Hubs subclass the three kinds below with what they need to answer.
     """
 
     repo: Repo | None = None
@@ -53,6 +53,7 @@ class Question:
     caller: str | None = None
     about: Repo | None = None
     anonymous: bool = False
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

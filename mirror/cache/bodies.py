@@ -184,6 +184,8 @@ class Bodies:
 
 def asked_for(question: Question) -> str:
     """Name what a question is about, for people."""
+    if question.title:
+        return question.title
     where = f" of {question.repo.name}" if question.repo is not None else ""
     if isinstance(question, Artifact):
         return f"{question.path}{where}"

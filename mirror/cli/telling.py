@@ -199,7 +199,7 @@ class Plain:
             f"{len(whole)} of {len(report.outcomes)} targets are whole in {self._folder}:"
             f" {format_size(size)}, in {took:.1f} s."
         )
-        if environment:
+        if environment and whole:
             click.echo("\nSet for the app:")
             for name, value in environment.items():
                 click.echo(f"  {name}={value}")

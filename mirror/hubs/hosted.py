@@ -79,9 +79,12 @@ class Hosted:
     def question(self, place: Place) -> Question:
         """Say what *place* is."""
         route = self._family.router(place)
+        title = f"{place.host}{place.path}"  # a query may be signed
         if route.document:
-            return HostedDocument(place=place, route=route, anonymous=True)
-        return HostedFile(place=place, route=route, anonymous=True, revision="", path=_file(place))
+            return HostedDocument(place=place, route=route, anonymous=True, title=title)
+        return HostedFile(
+            place=place, route=route, anonymous=True, title=title, revision="", path=_file(place)
+        )
 
     def needs(self, question: Question, facts: Facts) -> Sequence[Need]:
         """Name the document, or the head of the file, while it is not known."""

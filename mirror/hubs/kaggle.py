@@ -100,7 +100,9 @@ class Kaggle(Hosted):
         place = Place(_API, f"/v1/models.ModelApiService/{method}")
         post = json.dumps(said, separators=(",", ":")).encode()
         route = Route(target=place.url, kind=kind, document=True, post=post)
-        return HostedDocument(place=place, route=route, anonymous=True)
+        return HostedDocument(
+            place=place, route=route, anonymous=True, title=f"{place.host}{place.path}"
+        )
 
 
 def _read(body: bytes) -> Mapping[str, Any]:

@@ -126,6 +126,14 @@ def test_a_handle_comes_once_with_its_folders(hosts: Hosts, mirror: Running) -> 
     assert all(request.method == "GET" for request in hosts.seen)
 
 
+def test_what_is_not_here_is_named_by_its_whole_address(hosts: Hosts, mirror: Running) -> None:
+    """The last part of a handle is a number that nobody knows it by."""
+    with hosts.away():
+        got = mirror.ask("/-/tfhub/google/other/1")
+    assert got.status == 501
+    assert "does not have tfhub.dev/google/other/1," in got.headers["x-error-message"]
+
+
 def test_nothing_of_a_signed_address_is_kept(hosts: Hosts, origin: Origin, tmp_path: Path) -> None:
     """Neither on the disk nor in the log; each download follows the redirects anew."""
     publish(hosts, archive())
