@@ -40,6 +40,8 @@ class Pace:
     def __init__(self, every: float) -> None:
         self.done, self.total = 0, 0
         self.began = time.monotonic()
+        # When the first of them may have come.
+        self.since = self.began
         self._every = every
         self._said = self.began
         self.lock = threading.RLock()
@@ -54,8 +56,8 @@ class Pace:
 
     @property
     def rate(self) -> float:
-        """Bytes a second since the beginning."""
-        return self.done / max(time.monotonic() - self.began, 0.001)
+        """Bytes a second since they may come."""
+        return self.done / max(time.monotonic() - self.since, 0.001)
 
     @property
     def left(self) -> float | None:

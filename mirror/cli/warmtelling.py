@@ -33,6 +33,7 @@ class WarmEvents(Events):
 
     def room(self, missing: int, unknown: int, free: int) -> None:
         """Whether there is room."""
+        self._pace.since = time.monotonic()
         self._say("room", bytes=missing, unknown=unknown, free=free)
 
     def came(self, need: Need, done: int, size: int) -> None:
@@ -87,6 +88,7 @@ class WarmPlain:
 
     def room(self, missing: int, unknown: int, free: int) -> None:
         """Whether there is room."""
+        self._pace.since = time.monotonic()
         if not missing and not unknown:
             return
         more = f", and {unknown} of unknown size" if unknown else ""
@@ -155,7 +157,10 @@ class WarmPlain:
             click.echo(f"{line}.", err=True)
             return
         self._clear()
-        lines = [f"{bar(done, size)} {_short(name)}" for name, (done, size) in self._shown()]
+        lines = [
+            f"{bar(done, size)} {_short(name)}, {format_size(done)} of {format_size(size)}"
+            for name, (done, size) in self._shown()
+        ]
         lines.append(f"{bar(pace.done, pace.total)} {line}")
         click.echo("\n".join(lines), nl=False, err=True)
         self._lines = len(lines)

@@ -107,6 +107,8 @@ class Warm:
         for head in rest:
             self._lines.put_nowait({"event": "file", "path": _said(head), **await self._one(head)})
             self._running.pop(_said(head), None)
+            # What is here is answered without a wait: a thousand of them would hold up everybody else.
+            await asyncio.sleep(0)
 
     async def _one(self, head: RequestHead) -> dict[str, Any]:
         try:

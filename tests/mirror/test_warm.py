@@ -1,5 +1,7 @@
 """`warm`, `lock` and `check`: what will be needed is fetched once, written down, and looked after."""
 
+import contextlib
+import http.client
 import json
 import time
 from collections.abc import Iterator
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mirror.cache.users import new_token, token_hash
 from tests.mirror.exporting import CHECKPOINT, TINY, WHISPER, World, bytes_of, sha256, world
 from tests.mirror.warming import bodies, run
 from tests.origin.faults import Fault
@@ -194,6 +197,38 @@ def test_only_what_is_stored_is_told_to_those_who_ask_for_that(site: World) -> N
     before = everything(site)
     assert site.mirror.ask(path, headers=header).body == TINY["config.json"]
     assert everything(site) == before
+
+
+def test_a_mirror_with_users_is_told_who_asks(tmp_path: Path) -> None:
+    """Also for what is in no repo; strangers are refused each file."""
+    token = new_token()
+    users = tmp_path / "users.toml"
+    users.write_text(f'[alice]\ntokens = ["{token_hash(token)}"]\nread = ["*"]\n')
+    with world(tmp_path, MODELMIRROR_ACCESS_USERS=str(users)) as site:
+        assert "base.pt" in run(site, "warm", "whisper:base", code=1).err
+        site.environment["HF_TOKEN"] = token
+        run(site, "warm", "whisper:base", "acme/tiny")
+        run(site, "check", "whisper:base", "acme/tiny")
+        del site.environment["HF_TOKEN"]
+        run(site, "check", "whisper:base", code=1)
+
+
+def test_a_client_that_goes_away_leaves_nothing_behind(site: World) -> None:
+    """What was under way ends, and nothing more is begun."""
+    files = {f"part-{number}.bin": bytes_of(f"{number}", 1 << 20) for number in range(9)}
+    repo = site.origin.add_repo("models", "acme/parts", files=files)
+    site.origin.fault(Fault("drip", path="part-", times=None, rate=1 << 20))
+    paths = [f"/acme/parts/resolve/{repo.commit}/{name}" for name in files]
+    connection = http.client.HTTPConnection(*site.mirror.address)
+    with contextlib.closing(connection):
+        body = json.dumps({"paths": paths, "at_once": 2})
+        connection.request("POST", "/-/warm", body, {"Content-Type": "application/json"})
+        with connection.getresponse() as answer:
+            while b"progress" not in answer.readline():
+                pass
+    site.mirror.settle()
+    asked = {seen.path.rpartition("/")[2] for seen in site.origin.log if "part-" in seen.path}
+    assert len({name.partition("?")[0] for name in asked if name.startswith("part-")}) <= 4
 
 
 # ── lock ────────────────────────────────────────────────────────────────────────────────────────────
