@@ -8,7 +8,7 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -57,7 +57,7 @@ class Warm:
         self._running: dict[str, tuple[int, int]] = {}
         self._told: dict[str, int] = {}
 
-    async def lines(self) -> AsyncIterator[bytes]:
+    async def lines(self) -> AsyncGenerator[bytes, None]:
         """Yield the lines; ends once every path is told, and gives everything up when it is closed."""
         yield _line({"event": "start", "schema": SCHEMA, "files": len(self._heads)})
         work: Flights[int, None] = Flights()

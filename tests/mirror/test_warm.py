@@ -128,6 +128,20 @@ def test_what_cannot_fit_is_refused_before_any_of_it_comes(tmp_path: Path) -> No
         assert bodies(site) == 0
 
 
+def test_with_evict_the_least_used_goes(tmp_path: Path) -> None:
+    """Without it the same is refused; what cannot fit even so is refused all the same."""
+    with world(tmp_path, MODELMIRROR_QUOTA="5MB") as site:
+        other = {"weights.bin": bytes_of("other", 3_000_000)}
+        site.origin.add_repo("models", "acme/other", files=other)
+        site.origin.add_repo("models", "acme/huge", files={"w.bin": bytes_of("huge", 6_000_000)})
+        run(site, "warm", "acme/other")
+        assert "--evict" in run(site, "warm", "acme/tiny", code=1).err
+        run(site, "warm", "acme/tiny", "--evict")
+        run(site, "check", "acme/tiny")
+        run(site, "check", "acme/other", code=1)
+        assert "room for" in run(site, "warm", "acme/huge", "--evict", code=1).err
+
+
 def test_events_have_one_schema(site: World) -> None:
     """Each event has every common key, as those of an export have."""
     ran = run(site, "warm", "acme/tiny", "--json")
