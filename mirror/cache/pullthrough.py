@@ -137,6 +137,8 @@ class PullThrough:
         user = await self._gate.user(question, head.credential)
         self._gate.check(user, question)
         voice = self._voice(question, head, user)
+        if head.only_stored:
+            voice = replace(voice, silent=True)
         if isinstance(question, Tunnel):
             if head.only_stored:
                 raise OfflineError("This is never stored, and upstream was not to be asked.")
@@ -150,11 +152,7 @@ class PullThrough:
     async def _answer_as_known(
         self, hub: Hub, question: Question, head: RequestHead, voice: Voice, user: User
     ) -> Answer | Relay:
-        view = self._view(question, voice, user)
-        if head.only_stored:
-            view, found = self._stale(hub, question, view), "hit"
-        else:
-            view, found = await self._settle(hub, question, view, voice)
+        view, found = await self._settle(hub, question, self._view(question, voice, user), voice)
         self._admit(question, view, anonymous=not view.caller)
         answer = hub.answer(question, view, head.base_url)
         if question.repo is not None:
@@ -173,7 +171,7 @@ class PullThrough:
         self, hub: Hub, question: Question, view: View, voice: Voice
     ) -> tuple[View, str]:
         """Find the facts: fresh ones, or stale ones when upstream cannot be asked in time."""
-        if self._offline:
+        if self._offline or voice.silent:
             return self._stale(hub, question, view), "hit"
         if not hub.needs(question, view):
             return view, "hit"
