@@ -29,7 +29,7 @@ class FillStarted:
 
 @dataclass(frozen=True, slots=True)
 class FillEnded:
-    """A fill is over with *received* bytes there: *outcome* says how.
+    """A fill is over with *received* bytes there, for which *fetched* came this time: *outcome* says how.
 
     ``stored``, ``kept`` (only parts were wanted), ``mismatch``, ``broken`` or ``full``.
     """
@@ -38,6 +38,15 @@ class FillEnded:
     outcome: str
     received: int
     seconds: float
+    fetched: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """*size* bytes of content came from upstream, and not by a fill: a body without a length."""
+
+    hub: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,5 +84,5 @@ class Alarm:
     detail: str
 
 
-Event: TypeAlias = Asked | FillStarted | FillEnded | Served | Evicted | Scrubbed | Alarm
+Event: TypeAlias = Asked | FillStarted | FillEnded | Fetched | Served | Evicted | Scrubbed | Alarm
 Observer: TypeAlias = Callable[[Event], None]

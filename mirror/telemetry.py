@@ -22,6 +22,7 @@ from mirror.events import (
     Asked,
     Event,
     Evicted,
+    Fetched,
     FillEnded,
     FillStarted,
     Scrubbed,
@@ -83,7 +84,10 @@ class Telemetry:
             registry=registry,
         )
         self._received = Counter(
-            "modelmirror_received_bytes", "Bytes fetched by fills.", ("hub",), registry=registry
+            "modelmirror_received_bytes",
+            "Bytes of content fetched from upstream.",
+            ("hub",),
+            registry=registry,
         )
         self._asked = Counter(
             "modelmirror_upstream_requests",
@@ -142,10 +146,12 @@ class Telemetry:
                 self._child(self._asked_seconds.labels, hub).observe(seconds)
             case FillStarted(hub, _):
                 self._child(self._fills_started.labels, hub).inc()
-            case FillEnded(hub, outcome, received, seconds):
+            case FillEnded(hub, outcome, _, seconds, received):
                 self._child(self._fills.labels, hub, outcome).inc()
                 self._child(self._fill_seconds.labels, hub).observe(seconds)
                 self._child(self._received.labels, hub).inc(received)
+            case Fetched(hub, size):
+                self._child(self._received.labels, hub).inc(size)
             case Evicted(blobs, size):
                 self._evicted.inc(blobs)
                 self._evicted_bytes.inc(size)

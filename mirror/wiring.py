@@ -34,22 +34,19 @@ from mirror.cache.asking import Asking
 from mirror.cache.bodies import Bodies
 from mirror.cache.facts import Lifetimes
 from mirror.cache.fills import Fills
-from mirror.cache.gate import Gate
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
 from mirror.cache.making import Making
 from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
-from mirror.cache.owntoken import OwnToken
 from mirror.cache.pullthrough import PullThrough
-from mirror.cache.rules import Rules
 from mirror.cache.unwell import Unwell
-from mirror.cache.users import Users
 from mirror.clock import Clock, SystemClock
 from mirror.config import Settings
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
 from mirror.index.grants import Grants
+from mirror.parts import gate_of, hubs_of, policy_of, proxies_of
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
 from mirror.store.draft import Draft
@@ -57,18 +54,20 @@ from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
 from mirror.store.partials import Partials
 from mirror.telemetry import Telemetry
-from mirror.upkeep.duties import housekeeping
+from mirror.upkeep.addresses import AddressBook
+from mirror.upkeep.chores import Ages, house
+from mirror.upkeep.desk import Desk
 from mirror.upkeep.evict import Evictor
-from mirror.upkeep.known import Known
+from mirror.upkeep.history import History
+from mirror.upkeep.known import Known, writer
+from mirror.upkeep.lastuse import LastUse
 from mirror.upkeep.orders import Orders
-from mirror.upkeep.pins import pinned
+from mirror.upkeep.pins import Pins
 from mirror.upkeep.running import boot_id
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
 from mirror.upstream.clients import open_clients
 from mirror.upstream.contract import Timeouts
-from mirror.upstream.policy import Policy
-from mirror.upstream.proxies import Proxies
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
 from mirror.web.control import listen
@@ -124,20 +123,17 @@ class Mirror:
     async def _compose(self, stack: AsyncExitStack) -> None:
         settings, clock, telemetry = self._settings, SystemClock(), _telemetry()
 
-        def observe(event: Event) -> None:
-            telemetry(event)
-            if isinstance(event, Alarm):
-                _LOG.warning("%s: %s", event.kind, event.detail)
-
         # What cannot be used is said before anything is touched.
         tls = ServingTls.of(settings.tls_cert, settings.tls_key, clock)
-        gate = _gate(settings, clock)
+        gate = gate_of(settings, clock)
 
         # The data folder, held alone from here on.
         layout = Layout(settings.data)
         layout.prepare()
         stack.enter_context(durable.StoreLock(layout.lock))
         layout.tidy()
+        history = History(layout.stats, writer(layout), clock)
+        observe = _observer(telemetry, history)
         secret = layout.secret()
         seeing = residency.choose(layout.root)
         ledger = Ledger(
@@ -168,9 +164,10 @@ class Mirror:
                 refused=lambda sentence: observe(Alarm("index-held", sentence)),
             )
         )
-        evictor = Evictor(
-            store, partials, index.catalog, lambda: pinned(index.journal, index.catalog), observe
-        )
+        hubs = hubs_of(settings, secret)
+        book = AddressBook(index, hubs, clock)
+        pins = Pins(index.journal, index.catalog, book.contents)
+        evictor = Evictor(store, partials, index.catalog, pins.digests, observe)
         grants = Grants(index.journal)
 
         # The way out.
@@ -230,11 +227,6 @@ class Mirror:
             fills=fills, upstream=client, disk=disk, unwell=unwell, offline=settings.offline
         )
         stack.push_async_callback(mending.close)
-        hubs = registry.hubs(
-            secret=secret,
-            tree_limit=settings.huggingface_tree_limit,
-            ref_lifetime=settings.huggingface_ref_lifetime,
-        )
         pull = PullThrough(
             hubs=hubs,
             asking=asking,
@@ -264,6 +256,7 @@ class Mirror:
             unwell=unwell,
             arrears=index.arrears,
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
+            traffic=history.report,
             about={
                 "version": __version__,
                 "upstreams": {"huggingface": settings.huggingface_upstreams},
@@ -271,19 +264,11 @@ class Mirror:
             },
         )
         stack.callback(keeper.write_touches)
-        stack.enter_context(
-            housekeeping(
-                layout,
-                ledger,
-                store,
-                partials,
-                index.arrears,
-                clock,
-                observe,
-                ages=(settings.sweep_partials, settings.sweep_quarantine),
-                scrub_period=settings.scrub_period,
-            )
-        )
+        desk = Desk(
+            layout, ledger, store, partials, index, book, pins, grants, history,
+            LastUse(layout.uses, writer(layout)), clock, keeper.report,
+        )  # fmt: skip
+        stack.enter_context(house(desk, _ages(settings), observe, _LOG.info))
 
         # What the operator may order, and the doors for it and for everybody, opened last and closed first.
         adoptions = Jobs(
@@ -311,7 +296,7 @@ class Mirror:
             )
         )
         stack.push_async_callback(asyncio.to_thread, adoptions.close)
-        self.orders = Orders(grants, lambda: self.url, adoptions.orders)
+        self.orders = Orders.ready(desk, lambda: self.url, adoptions.orders)
         if not self._doors:
             return
         await listen(stack, layout.control, self.orders)
@@ -335,39 +320,11 @@ class Mirror:
         stack.push_async_callback(self._door.stop)
 
 
-def _gate(settings: Settings, clock: Clock) -> Gate:
-    """The operator's own gate, open where nothing is set."""
-    return Gate(
-        None if settings.access_users is None else Users(settings.access_users, clock),
-        Rules.read(
-            settings.access_allow_repos,
-            settings.access_deny_repos,
-            settings.access_allow_files,
-            settings.access_deny_files,
-        ),
-        OwnToken.read(
-            settings.huggingface_token,
-            settings.huggingface_token_file,
-            settings.huggingface_token_repos,
-            users=settings.access_users is not None,
-        ),
-    )
-
-
 async def _way_out(
     stack: AsyncExitStack, settings: Settings, clock: Clock, observe: Observer
 ) -> tuple[Client, Transfers]:
     """The two clients that ask upstream, and nothing else does."""
-    hosts = registry.elsewhere(settings.upstream_hosts, settings.huggingface_upstreams)
-    policy = Policy(
-        {"huggingface": settings.huggingface_upstreams} | registry.upstreams(hosts),
-        hosts,
-        settings.upstream_redirect_hosts,
-        registry.known_hosts(),
-    )
-    proxies = Proxies(
-        settings.upstream_https_proxy, settings.upstream_http_proxy, settings.upstream_no_proxy
-    )
+    policy, proxies = policy_of(settings), proxies_of(settings)
     if str(proxies):
         _LOG.info("Upstream is asked through %s.", proxies)
     addresses = Addresses(lambda host: policy.named(host) or proxies.named(host), clock)
@@ -381,6 +338,23 @@ async def _way_out(
         timeouts=Timeouts(connect=CONNECT),
         proxies=proxies,
     )
+
+
+def _ages(settings: Settings) -> Ages:
+    """How old what is swept must be, and how often everything is read again."""
+    return Ages(settings.sweep_partials, settings.sweep_quarantine, settings.scrub_period)
+
+
+def _observer(*counters: Observer) -> Observer:
+    """Hands each event to *counters*, and alarms to the log."""
+
+    def observe(event: Event) -> None:
+        for count in counters:
+            count(event)
+        if isinstance(event, Alarm):
+            _LOG.warning("%s: %s", event.kind, event.detail)
+
+    return observe
 
 
 def _telemetry() -> Telemetry:

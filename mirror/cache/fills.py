@@ -103,7 +103,7 @@ class Fills:
         if blob.digest.algorithm != SOURCE:
             return blob
         name = self._catalog.sha256_of(blob.digest)
-        return blob if name is None else replace(blob, digest=name)
+        return blob if name is None else replace(blob, digest=name, believed=True)
 
     def holds(self, blob: BlobRef) -> bool:
         """Whether the whole blob is here, stored or verified and on its way into the store."""

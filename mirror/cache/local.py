@@ -26,8 +26,8 @@ TOUCHES_EVERY: Final = 1.0
 class LocalKeeper:
     """Questions, fills and the report, in this process.
 
-    *room* tells quota and free bytes for the report; *about* is what never changes: version, upstreams,
-    whether the mirror is offline by setting.
+    *room* tells quota and free bytes for the report, *traffic* what was served and saved; *about* is what
+    never changes: version, upstreams, whether the mirror is offline by setting.
     """
 
     def __init__(  # noqa: PLR0913 -- the composition root names each part once
@@ -43,6 +43,7 @@ class LocalKeeper:
         arrears: Arrears | None = None,
         room: Callable[[], Mapping[str, int | None]],
         about: Mapping[str, object],
+        traffic: Callable[[], Mapping[str, object]] | None = None,
     ) -> None:
         self._pull = pull
         self._fills = fills
@@ -54,6 +55,7 @@ class LocalKeeper:
         self._arrears = arrears
         self._room = room
         self._about = about
+        self._traffic = traffic
         self._began = clock.monotonic()
         self._touched: dict[Digest, None] = {}
 
@@ -101,6 +103,7 @@ class LocalKeeper:
             "uptime": round(now - self._began, 1),
             "upstreams": self._about["upstreams"],
             "store": {"blobs": totals.blobs, "bytes": totals.size, **self._room()},
+            **({} if self._traffic is None else {"traffic": self._traffic()}),
             "fills": [
                 {
                     "repo": fill.blob.repo if self._public(fill.blob) else None,

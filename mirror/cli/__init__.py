@@ -15,6 +15,15 @@ from mirror.errors import MirrorError
 
 _VERBS: Final = {
     "serve": "Run the mirror.",
+    "status": "Tell how the mirror is.",
+    "ls": "List what is here.",
+    "du": "Tell what takes the room.",
+    "stats": "Tell what the mirror has saved.",
+    "pin": "Keep something, whatever room is wanted for.",
+    "unpin": "Keep it no longer.",
+    "rm": "Remove something, to be fetched anew.",
+    "gc": "Remove what nobody needs.",
+    "accept": "Believe the next content of an address.",
     "verify": "Check what is stored, and mend it.",
     "warm": "Have the mirror fetch what will be needed.",
     "check": "Say whether all that will be needed is here, whole.",
@@ -26,7 +35,7 @@ _VERBS: Final = {
     "run": "Run a command with those settings.",
     "doctor": "Find out whether clients use the mirror, and what is in their way.",
     "user": "Write an entry for the file of local users.",
-    "config": "Show every setting and where its value came from.",
+    "config": "Show the settings, or check them.",
 }
 
 

@@ -8,7 +8,7 @@ waiting for the writer. Nothing here knows how old is too old: facts come back w
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +34,9 @@ from mirror.names import (
 # Descriptions of datasets with 100 000 files are 10 MB and more, and a snapshot's head is read for every
 # request: the last few are kept, and read again only when they changed.
 _INFOS_KEPT: Final = 8
+
+# Contents are told in pages of this many.
+_PAGE: Final = 1000
 
 _LEAST: Final = b""
 _GREATEST: Final = b"\xff"  # begins no UTF-8 text
@@ -75,12 +78,12 @@ _CHILDREN: Final = f"""
 _BY_DIGEST: Final = f"""
     SELECT s.commit_id, {_COLUMNS}
     FROM contents c JOIN entries e ON e.id = c.entry JOIN snapshots s ON s.id = e.snapshot
-    WHERE c.repo = {_THIS_REPO} AND c.digest = ? AND e.digest = c.digest
+    WHERE c.repo = {_THIS_REPO} AND c.digest = ? AND e.digest = c.digest AND s.repo = c.repo
 """
 _BY_XET: Final = f"""
     SELECT s.commit_id, {_COLUMNS}
     FROM xets x JOIN entries e ON e.id = x.entry JOIN snapshots s ON s.id = e.snapshot
-    WHERE x.repo = {_THIS_REPO} AND x.xet = ? AND e.xet = x.xet
+    WHERE x.repo = {_THIS_REPO} AND x.xet = ? AND e.xet = x.xet AND s.repo = x.repo
 """
 _VISIBILITY: Final = """
     SELECT private, gated, visibility_at FROM repos
@@ -99,6 +102,20 @@ _REPLY: Final = "SELECT value FROM replies WHERE key = ?"
 _FORMS: Final = "SELECT 1 FROM replies WHERE key >= ? AND key < ? LIMIT ?"
 _LINK: Final = "SELECT sha256 FROM links WHERE name = ?"
 _LINKED: Final = "SELECT name FROM links WHERE sha256 = ?"
+_COMMITS: Final = f"SELECT commit_id FROM snapshots WHERE repo = {_THIS_REPO}"
+_HOLDERS: Final = """
+    SELECT r.hub, r.name FROM contents c JOIN repos r ON r.id = c.repo WHERE c.digest = ?
+"""
+_KEYS: Final = "SELECT key FROM replies WHERE key > ? ORDER BY key LIMIT ?"
+_CONTENTS: Final = """
+    SELECT c.digest, c.repo, r.hub, r.name, coalesce(b.sha256, l.sha256),
+        coalesce(b.size, d.size), coalesce(b.used, d.used)
+    FROM contents c JOIN repos r ON r.id = c.repo
+        LEFT JOIN blobs b ON b.sha256 = c.digest
+        LEFT JOIN links l ON l.name = c.digest
+        LEFT JOIN blobs d ON d.sha256 = l.sha256
+    WHERE (c.digest, c.repo) > (?, ?) AND c.stored ORDER BY c.digest, c.repo LIMIT ?
+"""
 _LEAST_RECENT: Final = """
     SELECT sha256, size, used FROM blobs WHERE used > ? ORDER BY used LIMIT ?
 """
@@ -143,6 +160,10 @@ class Lookups:
         return Snapshot(
             repo, commit, SnapshotState(state), view, self._info(number, version), seen_at
         )
+
+    def commits(self, repo: Repo) -> Sequence[str]:
+        """Every commit of *repo* of which something is known, in no order."""
+        return [packing.unpack(commit) for (commit,) in self._rows(_COMMITS, *_key(repo))]
 
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
@@ -225,6 +246,10 @@ class Lookups:
         row = self._row(_REPLY, packing.name(key))
         return None if row is None else decode_reply(row[0])
 
+    def reply_keys(self, after: str, limit: int) -> Sequence[str]:
+        """The keys of at most *limit* lasting answers, in order, from the first beyond *after*."""
+        return [packing.unname(key) for (key,) in self._rows(_KEYS, packing.name(after), limit)]
+
     def forms(self, document: str, limit: int) -> int:
         """In how many forms *document* (method and path) is kept, counted up to *limit*."""
         kept = 0
@@ -246,6 +271,28 @@ class Lookups:
         """The name in the store of what *name* (a git sha1, a source) names."""
         row = self._row(_LINK, packing.linked(name))
         return None if row is None else Digest(SHA256, row[0].hex())
+
+    def names_of(self, sha256: Digest) -> Sequence[Digest]:
+        """The other names (git sha1, sources) that the blob *sha256* is known by."""
+        rows = self._rows(_LINKED, bytes.fromhex(sha256.hex))
+        return [packing.unlinked(name) for (name,) in rows]
+
+    def holders(self, sha256: Digest) -> Sequence[Repo]:
+        """The repos that have a file with the content of the blob *sha256*, by name."""
+        packed = bytes.fromhex(sha256.hex)
+        names = [packed, *(name for (name,) in self._rows(_LINKED, packed))]
+        rows = [row for name in names for row in self._rows(_HOLDERS, name)]
+        return sorted({Repo(hub, packing.unname(name)) for hub, name in rows})
+
+    def contents(self) -> Iterator[tuple[Repo, StoredBlob]]:
+        """Each distinct content of a repo that is stored, once for each of its names, by digest."""
+        rows = self._rows(_CONTENTS, b"", 0, _PAGE)
+        while rows:
+            for _, _, hub, name, sha256, size, used in rows:
+                if sha256 is not None and size is not None:
+                    blob = StoredBlob(packing.digest_of(sha256), size, used)
+                    yield Repo(hub, packing.unname(name)), blob
+            rows = self._rows(_CONTENTS, rows[-1][0], rows[-1][1], _PAGE)
 
     def blob(self, sha256: Digest) -> StoredBlob | None:
         """One stored blob."""

@@ -3,7 +3,7 @@
 While nothing is held, which is nearly always, each look-up is that of the file and one question more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +55,15 @@ class Overlay:
         if kept is not None and kept.head is not None:
             return kept.head
         return self._file.snapshot(repo, commit)
+
+    def commits(self, repo: Repo) -> Sequence[str]:
+        """Every commit of *repo* of which something is known, in no order."""
+        commits = self._file.commits(repo)
+        if not self._held.something:
+            return commits
+        with self._held.lock:
+            held = [commit for of, commit in self._held.commits if of == repo]
+        return list(dict.fromkeys([*commits, *held]))
 
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
@@ -168,6 +177,15 @@ class Overlay:
         """Upstream's lasting answer kept under *key*."""
         return self._held.replies.get(key) or self._file.reply(key)
 
+    def reply_keys(self, after: str, limit: int) -> Sequence[str]:
+        """The keys of at most *limit* lasting answers, in order, from the first beyond *after*."""
+        page = self._file.reply_keys(after, limit)
+        if not self._held.something:
+            return page
+        with self._held.lock:
+            newer = [key for key in self._held.replies if key > after]
+        return sorted({*page, *newer})[:limit]
+
     def forms(self, document: str, limit: int) -> int:
         """In how many forms *document* is kept, counted up to *limit*."""
         kept = self._file.forms(document, limit)
@@ -201,6 +219,40 @@ class Overlay:
     def sha256_of(self, name: Digest) -> Digest | None:
         """The name in the store of what *name* (a git sha1, a source) names."""
         return self._file.sha256_of(name) or self._held.links.get(name)
+
+    def names_of(self, sha256: Digest) -> Sequence[Digest]:
+        """The other names (git sha1, sources) that the blob *sha256* is known by."""
+        names = self._file.names_of(sha256)
+        if not self._held.something:
+            return names
+        with self._held.lock:
+            held = [name for name, known in self._held.links.items() if known == sha256]
+        return list(dict.fromkeys([*names, *held]))
+
+    def holders(self, sha256: Digest) -> Sequence[Repo]:
+        """The repos that have a file with the content of the blob *sha256*, by name."""
+        found = set(self._file.holders(sha256))
+        if not self._held.something:
+            return sorted(found)
+        names = {sha256, *self.names_of(sha256)}
+        with self._held.lock:
+            found |= {
+                repo
+                for (repo, _), kept in self._held.commits.items()
+                if any(entry.digest in names for entry in kept.entries.values())
+            }
+        return sorted(found)
+
+    def blob(self, sha256: Digest) -> StoredBlob | None:
+        """One stored blob."""
+        held = self._held.blobs.get(sha256)
+        if held is not None or sha256 in self._held.hidden:
+            return held
+        return self._file.blob(sha256)
+
+    def contents(self) -> Iterator[tuple[Repo, StoredBlob]]:
+        """Each distinct content of a repo that is stored, once for each of its names, by digest."""
+        return self._file.contents()
 
     def totals(self) -> Totals:
         """What is stored, in all."""

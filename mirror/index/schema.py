@@ -58,8 +58,10 @@ CREATE TABLE refs (
 
 -- state is NULL while only entries of the commit were seen, never its head.
 -- info is last: SQLite reads the overflow pages of a large one only when it is asked for.
+-- A number is never given twice: descriptions that readers keep are known by it. repo is below zero for
+-- one that is being forgotten (mirror.index.forgetting).
 CREATE TABLE snapshots (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     repo INTEGER NOT NULL,
     commit_id ANY NOT NULL,
     state TEXT,
@@ -196,6 +198,11 @@ CREATE TRIGGER content_known AFTER INSERT ON contents BEGIN
     UPDATE repos SET files = files + 1, files_stored = files_stored + NEW.stored,
         bytes_stored = bytes_stored + NEW.stored * NEW.size
     WHERE id = NEW.repo;
+END;
+CREATE TRIGGER content_forgotten AFTER DELETE ON contents BEGIN
+    UPDATE repos SET files = files - 1, files_stored = files_stored - OLD.stored,
+        bytes_stored = bytes_stored - OLD.stored * OLD.size
+    WHERE id = OLD.repo;
 END;
 CREATE TRIGGER content_moved AFTER UPDATE OF stored ON contents WHEN OLD.stored <> NEW.stored BEGIN
     UPDATE repos SET files_stored = files_stored + NEW.stored - OLD.stored,

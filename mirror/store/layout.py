@@ -15,6 +15,8 @@
     ├─ quarantine/<hex>          a blob that is no longer what it was, for whoever wants to look
     ├─ running                   there while a run has not ended in good order (`mirror.upkeep.running`)
     ├─ scrub.json                how far the scrub is (`mirror.upkeep.scrub`)
+    ├─ stats.json                bytes and requests by the hour (`mirror.upkeep.history`)
+    ├─ uses.json                 which use of a blob was when (`mirror.upkeep.lastuse`)
     ├─ secret                    32 random bytes, 0600: the key of fingerprints and of tokens
     ├─ lock                      held by the one process that writes
     └─ control.sock              how the command line reaches that process, 0600
@@ -54,7 +56,7 @@ class Layout:
 
     __slots__ = (
         "blobs", "control", "data", "index", "journal", "lock", "memo", "partials", "quarantine",
-        "records", "root", "running", "scrub", "secret_file", "sums",
+        "records", "root", "running", "scrub", "secret_file", "stats", "sums", "uses",
     )  # fmt: skip
 
     def __init__(self, data: Path) -> None:
@@ -70,6 +72,8 @@ class Layout:
         self.quarantine = self.root / "quarantine"
         self.running = self.root / "running"
         self.scrub = self.root / "scrub.json"
+        self.stats = self.root / "stats.json"
+        self.uses = self.root / "uses.json"
         self.secret_file = self.root / "secret"
         self.lock = self.root / "lock"
         self.control = self.root / "control.sock"
@@ -131,6 +135,24 @@ class Layout:
             probe = self.temporary()
             probe.touch(mode=0o600)
             probe.unlink()
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def examine(self) -> None:
+        """See, without writing anything, that `prepare` would make the folders.
+
+        Raises `StoreUnusableError` as that does.
+        """
+        try:
+            self._refuse_unknown_version()
+            place = self.data
+            while not place.exists() and place != place.parent:
+                place = place.parent
+            if not place.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+            for folder in (place, self.root):
+                if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
         except OSError as error:
             raise self._unusable(error) from error
 

@@ -4,7 +4,7 @@ It passes tests/conformance/test_index.py. Where the catalog keeps counts by tri
 when asked, so that the suite compares two ways to the same number.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
@@ -54,12 +54,20 @@ class MemoryIndex:
         self._links: dict[Digest, Digest] = {}
         self._blobs: dict[Digest, StoredBlob] = {}
         self._last_use = 0
+        self.forgettings = 0
         self._closed = False
 
     # ── what upstream said ─────────────────────────────────────────────────────────────────────
 
-    def record(self, facts: Sequence[Fact]) -> "Future[None]":
+    def record(self, facts: Sequence[Fact], as_of: int | None = None) -> "Future[None]":
         """Write *facts* down, all of them or none."""
+        if as_of not in {None, self.forgettings}:
+            facts = [
+                replace(fact, state=SnapshotState.PENDING)
+                if isinstance(fact, Snapshot) and fact.state is SnapshotState.COMPLETE
+                else fact
+                for fact in facts
+            ]
         return self._do(lambda: self._record(facts))
 
     def record_verdict(self, fingerprint: str, verdict: Verdict) -> "Future[None]":
@@ -79,6 +87,10 @@ class MemoryIndex:
     def snapshot(self, repo: Repo, commit: str) -> Snapshot | None:
         """The head of the file list of *commit*."""
         return self._commit(repo, commit).head
+
+    def commits(self, repo: Repo) -> Sequence[str]:
+        """Every commit of *repo* of which something is known."""
+        return list(self._commits.get(repo, {}))
 
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
@@ -145,6 +157,10 @@ class MemoryIndex:
         """Upstream's lasting answer kept under *key*."""
         return self._replies.get(key)
 
+    def reply_keys(self, after: str, limit: int) -> Sequence[str]:
+        """The keys of at most *limit* lasting answers beyond *after*."""
+        return [key for key in sorted(self._replies) if key > after][:limit]
+
     def forms(self, document: str, limit: int) -> int:
         """In how many forms a document is kept."""
         begins = (f"{document}?", f"{document} ")
@@ -207,6 +223,37 @@ class MemoryIndex:
         """The name in the store of what *name* names."""
         return self._links.get(name)
 
+    def names_of(self, sha256: Digest) -> Sequence[Digest]:
+        """The other names that a blob is known by."""
+        return [name for name, known in self._links.items() if known == sha256]
+
+    def holders(self, sha256: Digest) -> Sequence[Repo]:
+        """The repos that have a file with this content."""
+        names = {sha256, *self.names_of(sha256)}
+        return sorted(
+            repo
+            for repo in self._commits
+            if self._find(repo, lambda entry: entry.digest in names) is not None
+        )
+
+    def blob(self, sha256: Digest) -> StoredBlob | None:
+        """One stored blob."""
+        return self._blobs.get(sha256)
+
+    @property
+    def last_use(self) -> int:
+        """The number of the last use of any blob."""
+        return self._last_use
+
+    def contents(self) -> Iterator[tuple[Repo, StoredBlob]]:
+        """Each distinct content of a repo that is stored."""
+        for repo, commits in self._commits.items():
+            entries = (entry for known in commits.values() for entry in known.entries.values())
+            for digest in {entry.digest for entry in entries if entry.digest is not None}:
+                blob = self._blobs.get(digest) or self._blobs.get(self._links.get(digest, digest))
+                if blob is not None:
+                    yield repo, blob
+
     def totals(self) -> Totals:
         """What is stored, in all."""
         return Totals(len(self._blobs), sum(blob.size for blob in self._blobs.values()))
@@ -215,6 +262,21 @@ class MemoryIndex:
         """At most *limit* blobs in order of last use beyond *after*."""
         found = [blob for blob in self._blobs.values() if blob.used > after]
         return sorted(found, key=lambda blob: blob.used)[:limit]
+
+    def forget(self, repo: Repo, commit: str = "") -> None:
+        """Forget a commit and the refs onto it, or a repo."""
+        self.forgettings += 2
+        self._do(lambda: self._forget(repo, commit)).result()
+
+    def forget_replies(self, keys: Sequence[str]) -> None:
+        """Forget the answers kept under *keys*."""
+        self.forgettings += 2
+        self._do(lambda: [self._replies.pop(key, None) for key in keys]).result()
+
+    def unlink(self, names: Sequence[Digest]) -> None:
+        """Forget what each of *names* is stored as."""
+        self.forgettings += 2
+        self._do(lambda: [self._links.pop(name, None) for name in names]).result()
 
     @property
     def trouble(self) -> str:
@@ -290,6 +352,25 @@ class MemoryIndex:
                 known.entries[entry.path] = entry
             known.absent.discard(entry.path)
         known.absent.update(path for path in fact.absent if path not in known.entries)
+
+    def _forget(self, repo: Repo, commit: str) -> None:
+        gone = {commit} if commit else set(self._commits.get(repo, {}))
+        for key, ref in list(self._refs.items()):
+            if ref.repo == repo and (not commit or ref.commit in gone):
+                del self._refs[key]
+        for name in gone:
+            self._commits.get(repo, {}).pop(name, None)
+        if commit:
+            return
+        self._commits.pop(repo, None)
+        self._audiences.pop(repo, None)
+        self._seen.pop(repo, None)
+        self._aliases = {
+            asked: alias
+            for asked, alias in self._aliases.items()
+            if repo not in (asked, alias.repo)
+        }
+        self._verdicts = {key: seen for key, seen in self._verdicts.items() if key[1] != repo}
 
     def _link(self, name: Digest, sha256: Digest) -> None:
         _expect(sha256, SHA256)

@@ -259,7 +259,7 @@ def test_telemetry_counts_every_event() -> None:
     telemetry(Served("", "refused", 0, 0, 0.1))
     telemetry(Asked("huggingface", "huggingface.co", 200, 0.1))
     telemetry(FillStarted("huggingface", 7))
-    telemetry(FillEnded("huggingface", "stored", 7, 1.5))
+    telemetry(FillEnded("huggingface", "stored", 7, 1.5, 7))
     telemetry(Alarm("mismatch", "A blob is not what it says."))
     telemetry.gauge("tasks", "Tasks.", lambda: 3)
     text = telemetry.render().decode()
