@@ -21,7 +21,7 @@ from mirror.targets import REPOS, Kind, Target
 
 VERSION: Final = 1
 _HEAD: Final = f"# Written by `modelmirror lock`, which it is changed with.\nversion = {VERSION}\n"
-_PREFIXES: Final = {Kind.MODEL: "", Kind.DATASET: "datasets/", Kind.SPACE: "spaces/"}
+PREFIXES: Final = {Kind.MODEL: "", Kind.DATASET: "datasets/", Kind.SPACE: "spaces/"}
 _AGAIN: Final = "Write it anew: modelmirror lock"
 
 
@@ -102,7 +102,7 @@ def _locked(said: Mapping[str, Any]) -> Locked:
     for path, size, digest in said["files"]:
         repo = target.kind in REPOS
         source = (
-            f"/{_PREFIXES[target.kind]}{target.name}/resolve/{commit}/{quote(path)}"
+            f"/{PREFIXES[target.kind]}{target.name}/resolve/{commit}/{quote(path)}"
             if repo
             else path
         )

@@ -1,6 +1,7 @@
 """`modelmirror lock`: write down what targets are now, file by file."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from mirror.bundle.lockfile import Locked
 from mirror.bundle.needs import Goal, Need
 from mirror.bundle.warming import Seen, goals, look
 from mirror.cli.exits import FAILED
+from mirror.cli.fromuse import used
 from mirror.cli.wanting import counted, endpoint_of, usage
+from mirror.errors import MirrorError
 from mirror.targets import Kind
+from mirror.units import parse_span
 
 
 @click.command("lock")
@@ -26,6 +30,12 @@ from mirror.targets import Kind
 @click.option(
     "--group", "groups", multiple=True, help="Only these groups; others stay as they are."
 )
+@click.option(
+    "--from-use", is_flag=True, help="What clients have fetched, instead of what FILE lists."
+)
+@click.option(
+    "--since", metavar="SPAN", help="With --from-use: within this time, like 1h; to the hour."
+)
 @click.option("--endpoint", metavar="URL", help="A running mirror; then no data folder is needed.")
 @click.option("--data", type=click.Path(path_type=Path), help="The data folder.")
 @click.option("--config", "file", type=click.Path(path_type=Path), help="A settings file (TOML).")
@@ -33,6 +43,8 @@ def command(
     *,
     project: Path,
     groups: tuple[str, ...],
+    from_use: bool,
+    since: str | None,
     endpoint: str | None,
     data: Path | None,
     file: Path | None,
@@ -42,6 +54,30 @@ def command(
     `warm --locked` and `check --locked` then mean exactly those files.
     """
     path = project.with_suffix(".lock")
+    if (since and not from_use) or (from_use and (groups or endpoint)):
+        raise click.UsageError(
+            "--since is for --from-use, which is the operator's: no --group, no --endpoint."
+        )
+    if from_use:
+        locked, bad = used(data, file, _span(since) if since else None, _told)
+        for one, error in bad:
+            click.echo(f"modelmirror: {one} is left out: {error}", err=True)
+        if not locked:
+            raise MirrorError(f"Nothing was used, so {path} stays as it was.")
+    else:
+        locked = _listed(project, path, groups, endpoint, data, file)
+    _write(path, locked)
+
+
+def _listed(
+    project: Path,
+    path: Path,
+    groups: tuple[str, ...],
+    endpoint: str | None,
+    data: Path | None,
+    file: Path | None,
+) -> list[Locked]:
+    """What *project* lists, of *groups* as it is now, of others as *path* has it."""
     with usage():
         listed = projects.read(project)
         wanted = projects.read(project, groups)
@@ -58,13 +94,17 @@ def command(
     for old in kept:
         if (name := old.goal.wanted) in listed:
             locked.setdefault(name, replace(old, groups=tuple(listed[name])))
-    changed = lockfile.write(path, locked.values())
-    files = sum(len(one.goal.needs) for one in locked.values())
+    return list(locked.values())
+
+
+def _write(path: Path, locked: Sequence[Locked]) -> None:
+    changed = lockfile.write(path, locked)
+    files = sum(len(one.goal.needs) for one in locked)
     state = "written" if changed else "unchanged"
     click.echo(f"{path}: {counted(len(locked), 'target')}, {counted(files, 'file')}, {state}.")
     unknown = [
         need
-        for held in locked.values()
+        for held in locked
         for need in held.goal.needs
         if need.digest is None and not _made_anew(held.goal)
     ]
@@ -75,6 +115,13 @@ def command(
             " Once modelmirror warm has fetched them, modelmirror lock knows it.",
             err=True,
         )
+
+
+def _span(text: str) -> float:
+    try:
+        return parse_span(text)
+    except ValueError as error:
+        raise click.UsageError(f"--since: {error}.") from error
 
 
 def _told(endpoint: Endpoint, found: list[Goal]) -> list[Goal]:

@@ -298,6 +298,31 @@ def test_groups_choose(site: World) -> None:
     assert "has no group 'nobody'" in ran.err
 
 
+def test_what_was_used_can_be_locked(site: World) -> None:
+    """Of a repo no more than was asked for, of other hosts files and no pages; with a server and without."""
+    ran = run(site, "lock", "--from-use", here=True, code=1)
+    assert "Nothing was used" in ran.err
+    for path in (
+        "/acme/tiny/resolve/main/model.safetensors",
+        f"/-/torch/models/{CHECKPOINT}",
+        "/-/nltk/index.xml",
+        "/-/spacy/simple/de-core-news-lg/",
+    ):
+        assert site.mirror.ask(path).status == 200
+    site.mirror.settle()
+    run(site, "lock", "--from-use", "--since", "1h", here=True)
+    lock = (site.folder / "models.lock").read_text()
+    (site.folder / "models.toml").unlink()
+    assert lock.count("[[target]]") == 2
+    assert sha256(TINY["model.safetensors"]) in lock
+    assert "onnx/model.onnx" not in lock
+    run(site, "check", "--locked")
+    site.mirror.stop()
+    run(site, "lock", "--from-use", here=True)
+    assert (site.folder / "models.lock").read_text() == lock
+    run(site, "lock", "--since", "1h", here=True, code=2)
+
+
 def test_a_lock_that_lacks_what_is_listed_is_refused(site: World) -> None:
     """What was added to models.toml after it is named."""
     run(site, "lock")
