@@ -152,7 +152,7 @@ class Bodies:
 
     async def tunnel(self, hub: Hub, question: Tunnel, voice: Voice) -> Relay:
         """Open what can only be passed on, as it comes."""
-        if self._offline:
+        if self._offline or voice.silent:
             raise OfflineError(
                 "modelmirror is offline, and this request can only be passed on to upstream.",
                 hint="Use a client that downloads files one by one; git needs the mirror online.",

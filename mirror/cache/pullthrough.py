@@ -147,8 +147,6 @@ class PullThrough:
         if head.only_stored:
             voice = replace(voice, silent=True)
         if isinstance(question, Tunnel):
-            if head.only_stored:
-                raise OfflineError("This is never stored, and upstream was not to be asked.")
             return await self._bodies.tunnel(hub, question, voice)
         try:
             return await self._answer_as_known(hub, question, head, voice, user)
