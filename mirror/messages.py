@@ -31,6 +31,11 @@ class RequestHead:
     credential: Credential | None
     base_url: str
 
+    @property
+    def only_stored(self) -> bool:
+        """Whether upstream is not to be asked (RFC 9111 §5.2.1.7)."""
+        return "only-if-cached" in self.headers.get("cache-control", "")
+
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:

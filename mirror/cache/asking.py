@@ -62,12 +62,13 @@ class Voice:
     """Who asks upstream.
 
     *credential* goes along, *fingerprint* names it (empty: nobody in particular); *via* is the way the
-    request came, this mirror included (RFC 9110 §7.6.3).
+    request came, this mirror included (RFC 9110 §7.6.3). One that is *silent* asks for nothing.
     """
 
     credential: Credential | None
     fingerprint: str
     via: str
+    silent: bool = False
 
     def anyone(self) -> "Voice":
         """The same way, without a credential."""

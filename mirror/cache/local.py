@@ -84,6 +84,10 @@ class LocalKeeper:
         """Another feed in place of one that this machine broke."""
         return await self._mending.resume(blob, credential, broken, error)
 
+    async def landed(self, blob: BlobRef) -> bool:
+        """Wait until a blob that was followed to its end is in the store, if it will be."""
+        return await self._fills.landed(blob)
+
     def touch(self, digest: Digest) -> None:
         """Note that a blob was wanted just now."""
         name = self._fills.name_of(digest)

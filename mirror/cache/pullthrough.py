@@ -144,6 +144,8 @@ class PullThrough:
         user = await self._gate.user(question, head.credential)
         self._gate.check(user, question)
         voice = self._voice(question, head, user)
+        if head.only_stored:
+            voice = replace(voice, silent=True)
         if isinstance(question, Tunnel):
             return await self._bodies.tunnel(hub, question, voice)
         try:
@@ -199,7 +201,7 @@ class PullThrough:
         self, hub: Hub, question: Question, view: View, voice: Voice
     ) -> tuple[View, str]:
         """Find the facts: fresh ones, or stale ones when upstream cannot be asked in time."""
-        if self._offline:
+        if self._offline or voice.silent:
             return self._stale(hub, question, view), "hit"
         if not hub.needs(question, view):
             return view, "hit"

@@ -18,6 +18,7 @@ from mirror.cache.keeper import Keeper
 from mirror.errors import MalformedQuestionError, MirrorError, QuestionError
 from mirror.events import Observer, Served
 from mirror.messages import Answer, Relay, RequestHead
+from mirror.web import warm
 from mirror.web.accesslog import AccessLog
 from mirror.web.foreign import walled
 from mirror.web.heads import Heads
@@ -208,6 +209,8 @@ class App:
             trace.keep = False
             if head.method in {"GET", "HEAD"}:
                 raise MalformedQuestionError(f"A {head.method} has no body.")
+        if head.path == warm.PATH:
+            return warm.answer(self._keeper, head, body)
         return await self._keeper.ask(head, body)
 
     async def _send(
