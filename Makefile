@@ -76,8 +76,8 @@ hook-wheel: .venv/package ## build the client start-up hook as a wheel, in dist/
 # ── Working on it ────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: test
-test: .venv ## every test but clients, long faults and torture; one of them: make test ARGS='-k ranges'
-	$(BIN)/python -m pytest -m 'not clients and not torture and not long' $(ARGS)
+test: .venv ## every test but clients, what is shipped, long faults and torture; one of them: make test ARGS='-k ranges'
+	$(BIN)/python -m pytest -m 'not clients and not shipped and not torture and not long' $(ARGS)
 
 .PHONY: faults
 faults: .venv ## what the mirror does when things break, the long ones too: make faults ARGS='-k f07'
@@ -90,6 +90,10 @@ torture: .venv ## break it for minutes: make torture ARGS='--rounds 1000 --seed 
 .PHONY: test-clients
 test-clients: .venv ## the mirror against real clients; one of them: make test-clients CLIENT=git
 	$(BIN)/python -m pytest tests/clients -m clients $(if $(CLIENT),-k '$(CLIENT)') $(ARGS)
+
+.PHONY: test-shipped
+test-shipped: .venv ## the image, compose files, manifests, and the one file of make dist
+	$(BIN)/python -m pytest tests/shipped -m shipped $(ARGS)
 
 .PHONY: fuzz
 fuzz: .venv-fuzz/made ## look for inputs that break the readers: make fuzz ARGS='--seconds 180 ranges'
@@ -114,14 +118,19 @@ bench: .venv ## the measurements; they take minutes and want a quiet machine
 	@[ -e tests/bench ] || { echo 'No measurements are written: tests/bench is not there.' >&2; exit 1; }
 	$(BIN)/python -m tests.bench $(ARGS)
 
+.PHONY: dist
+dist: .venv ## everything for a machine without a network as one file; make dist ARGS='--machine aarch64'
+	$(BIN)/python -m tests.house.dist $(ARGS)
+
 .PHONY: lock
 lock: .venv-lock/made ## make the lock files again, with the newest versions that pyproject.toml allows
-	@rm -f requirements.lock requirements-dev.lock tests/fuzz/requirements.lock
+	@rm -f requirements.lock requirements-dev.lock tests/fuzz/requirements.lock tests/house/dist.lock
 	$(PYTHON) tests/house/requirements.py run < pyproject.toml \
 		| $(COMPILE) --output-file requirements.lock -
 	$(PYTHON) tests/house/requirements.py dev < pyproject.toml \
 		| $(COMPILE) --constraint requirements.lock --output-file requirements-dev.lock -
 	echo 'atheris>=3.0' | $(COMPILE) --output-file tests/fuzz/requirements.lock -
+	echo 'pip' | $(COMPILE) --allow-unsafe --output-file tests/house/dist.lock -
 
 .venv-lock/made: Makefile
 	$(PYTHON) -m venv .venv-lock

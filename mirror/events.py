@@ -4,9 +4,9 @@ The core never imports a metrics library: it hands one of these values to an `Ob
 the log and the tests each make of it what they need. No event holds a credential or a signed URL.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class FillStarted:
 
 @dataclass(frozen=True, slots=True)
 class FillEnded:
-    """A fill is over with *received* bytes there: *outcome* says how.
+    """A fill is over with *received* bytes there, for which *fetched* came this time: *outcome* says how.
 
     ``stored``, ``kept`` (only parts were wanted), ``mismatch``, ``broken`` or ``full``.
     """
@@ -38,6 +38,15 @@ class FillEnded:
     outcome: str
     received: int
     seconds: float
+    fetched: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """*size* bytes of content came from upstream, and not by a fill: a body without a length."""
+
+    hub: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +76,32 @@ class Scrubbed:
     damaged: int
 
 
+# Every kind of alarm, with what it tells: counters of all of them are there from the start, for one that
+# begins at its first alarm never seems to grow.
+ALARMS: Final[Mapping[str, str]] = {
+    "corrupt": "A stored piece was not what it had been, and was set aside.",
+    "corrupt-blob": "A stored blob could not be read as it should be.",
+    "damaged": "A record, the journal or the index had something that cannot be read.",
+    "digest-mismatch": "Upstream sent other bytes than it publishes, or than it sent before.",
+    "evict-failed": "A blob that had to go could not be removed.",
+    "index-held": "The disk takes nothing of the index, or takes it again.",
+    "publish-failed": "A verified download could not be put into the store.",
+    "serving-through": "Files cannot be stored and go through without being kept.",
+    "size-mismatch": "A file that is known has another length upstream.",
+    "takeover": "A name at upstream is another repo than it was.",
+    "upkeep-failed": "A job of the house could not do its work.",
+    "upstream-down": "A hub's upstreams do not answer.",
+    "upstream-up": "A hub's upstreams answer again.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something an operator must see: *kind* is a short constant, *detail* a sentence without secrets."""
+    """Something an operator must see: *kind* is one of `ALARMS`, *detail* a sentence without secrets."""
 
     kind: str
     detail: str
 
 
-Event: TypeAlias = Asked | FillStarted | FillEnded | Served | Evicted | Scrubbed | Alarm
+Event: TypeAlias = Asked | FillStarted | FillEnded | Fetched | Served | Evicted | Scrubbed | Alarm
 Observer: TypeAlias = Callable[[Event], None]

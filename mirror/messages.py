@@ -31,6 +31,11 @@ class RequestHead:
     credential: Credential | None
     base_url: str
 
+    @property
+    def only_stored(self) -> bool:
+        """Whether upstream is not to be asked (RFC 9111 §5.2.1.7)."""
+        return "only-if-cached" in self.headers.get("cache-control", "")
+
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
@@ -63,6 +68,12 @@ class Response:
     url: str
 
 
+def doubt(source: UpstreamRequest, host: str) -> str:
+    """What the operator can do where *source* of *host* has other bytes than came first from there."""
+    at = source.target if "://" in source.target else f"https://{host}{source.target}"
+    return f" If upstream changed it for good: modelmirror accept '{at}'"
+
+
 @dataclass(frozen=True, slots=True)
 class BlobRef:
     """A blob an answer wants to send from: stored already, or to be filled.
@@ -70,7 +81,8 @@ class BlobRef:
     *digest* is the published digest (sha256 or git blob sha1), or where nothing is published the name of
     its source, under which the first download is believed and every later one must be the same; *checks*
     are what else is known of it; *size* in bytes; *source* is where its bytes come from; *hub* and *repo*
-    say on whose account they are fetched, *path* which file of it that is.
+    say on whose account they are fetched, *path* which file of it that is. With *believed* the digest is
+    what came first, and nothing is published.
     """
 
     digest: Digest
@@ -80,6 +92,14 @@ class BlobRef:
     repo: str
     path: str = field(default="", compare=False)
     checks: tuple[Check, ...] = ()
+    believed: bool = field(default=False, compare=False)
+
+    @property
+    def doubt(self) -> str:
+        """What the operator can do about other bytes than those that are *believed*, in a sentence."""
+        if not self.believed:
+            return ""
+        return doubt(self.source, self.repo)
 
 
 @dataclass(frozen=True, slots=True)

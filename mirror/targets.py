@@ -13,7 +13,7 @@
     spacy:de_core_news_lg[==3.8.0]  a model of spaCy
     https://host/path               a file of a host that the mirror serves
 
-Globs say which files of a repo are meant, as in ``hf download``.
+Globs say which files of a repo are meant, as in ``hf download``; so does the loader that is to read them.
 """
 
 import re
@@ -43,6 +43,8 @@ class Kind(StrEnum):
     URL = "url"
 
 
+LOADERS: Final = ("transformers", "sentence-transformers", "diffusers")
+_LOADER: Final = re.compile(rf"(?:{'|'.join(LOADERS)}|gguf:[A-Za-z0-9][A-Za-z0-9_]{{0,30}})\Z")
 REPOS: Final = frozenset({Kind.MODEL, Kind.DATASET, Kind.SPACE})
 
 _WORD: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9_-])?"
@@ -109,7 +111,8 @@ class Target:
 
     *name* is in its kind's own form; *revision* is a branch, tag or commit of a repository, or the version
     of a spaCy model, ``""`` where none was named. *include* and *exclude* are globs over the paths of a repo
-    (fnmatch, ``*`` crosses slashes), as ``hf download`` has them.
+    (fnmatch, ``*`` crosses slashes), as ``hf download`` has them. *loader* is what the files of a repo are
+    to be read by, which chooses them: one of `LOADERS`, or ``gguf:`` with the name of a quantisation.
     """
 
     kind: Kind
@@ -117,6 +120,7 @@ class Target:
     revision: str = ""
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    loader: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -132,11 +136,24 @@ class Target:
         name, revision = _READ.get(kind, _whole)(rest if colon else text)
         return cls._checked(kind, name, revision)
 
-    def only(self, include: tuple[str, ...], exclude: tuple[str, ...]) -> Self:
-        """This target with these globs besides; other targets than repos have no files to choose from."""
-        if self.kind not in REPOS or not (include or exclude):
+    def only(self, include: tuple[str, ...], exclude: tuple[str, ...], loader: str = "") -> Self:
+        """This target with these globs besides, as *loader* reads it, where that is said.
+
+        Other targets than repos have no files to choose from. Raises `TargetError` for a loader that is none.
+        """
+        if loader and not _LOADER.match(loader):
+            raise TargetError(
+                f"{loader!r} is no loader.",
+                hint=f"Known are {', '.join(LOADERS)} and gguf:Q4_K_M, or another quantisation.",
+            )
+        if self.kind not in REPOS or not (include or exclude or loader):
             return self
-        return replace(self, include=self.include + include, exclude=self.exclude + exclude)
+        return replace(
+            self,
+            include=self.include + include,
+            exclude=self.exclude + exclude,
+            loader=loader or self.loader,
+        )
 
     @property
     def pinned(self) -> bool:

@@ -5,23 +5,29 @@ closed (hub, outcome, status class), never a repo's name: a name would make a se
 names public. Children are looked up once and kept, which halves the cost of an event.
 """
 
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
+from mirror.errors import MirrorError
 from mirror.events import (
+    ALARMS,
     Alarm,
     Asked,
     Event,
     Evicted,
+    Fetched,
     FillEnded,
     FillStarted,
     Scrubbed,
@@ -54,7 +60,7 @@ class Telemetry:
             registry=registry,
         )
         self._request_seconds = Histogram(
-            "modelmirror_request_seconds",
+            "modelmirror_request_duration_seconds",
             "From the request's head to the response's last byte.",
             ("found",),
             buckets=_SERVED_BUCKETS,
@@ -76,14 +82,17 @@ class Telemetry:
             "modelmirror_fills", "Fills that are over.", ("hub", "outcome"), registry=registry
         )
         self._fill_seconds = Histogram(
-            "modelmirror_fill_seconds",
+            "modelmirror_fill_duration_seconds",
             "How long fills took.",
             ("hub",),
             buckets=_FILL_BUCKETS,
             registry=registry,
         )
         self._received = Counter(
-            "modelmirror_received_bytes", "Bytes fetched by fills.", ("hub",), registry=registry
+            "modelmirror_received_bytes",
+            "Bytes of content fetched from upstream.",
+            ("hub",),
+            registry=registry,
         )
         self._asked = Counter(
             "modelmirror_upstream_requests",
@@ -92,7 +101,7 @@ class Telemetry:
             registry=registry,
         )
         self._asked_seconds = Histogram(
-            "modelmirror_upstream_seconds",
+            "modelmirror_upstream_request_duration_seconds",
             "How long upstream took to answer.",
             ("hub",),
             buckets=_ASKED_BUCKETS,
@@ -115,6 +124,8 @@ class Telemetry:
         self._alarms = Counter(
             "modelmirror_alarms", "What an operator must see.", ("kind",), registry=registry
         )
+        for kind in ALARMS:
+            self._alarms.labels(kind)
         self._served: dict[tuple[str, str, int], tuple[Counter, Histogram, Counter]] = {}
         self._hosts: set[str] = set()
         self._children: dict[tuple[object, ...], object] = {}
@@ -142,10 +153,12 @@ class Telemetry:
                 self._child(self._asked_seconds.labels, hub).observe(seconds)
             case FillStarted(hub, _):
                 self._child(self._fills_started.labels, hub).inc()
-            case FillEnded(hub, outcome, received, seconds):
+            case FillEnded(hub, outcome, _, seconds, received):
                 self._child(self._fills.labels, hub, outcome).inc()
                 self._child(self._fill_seconds.labels, hub).observe(seconds)
                 self._child(self._received.labels, hub).inc(received)
+            case Fetched(hub, size):
+                self._child(self._received.labels, hub).inc(size)
             case Evicted(blobs, size):
                 self._evicted.inc(blobs)
                 self._evicted_bytes.inc(size)
@@ -158,6 +171,17 @@ class Telemetry:
     def gauge(self, name: str, what: str, measure: Callable[[], float]) -> None:
         """Show the number that *measure* gives whenever the metrics are read; *what* says what it counts."""
         Gauge(f"modelmirror_{name}", what, registry=self._registry).set_function(measure)
+
+    def watch(self, report: Callable[[], Mapping[str, Any]], tasks: Callable[[], int]) -> None:
+        """Show what *report*, the keeper's, says now, and what the process takes, whenever they are read.
+
+        *tasks* tells how many of the event loop's have not ended.
+        """
+        self.gauge(
+            "tasks", "Asyncio tasks that have not ended; one that never is is a leak.", tasks
+        )
+        self._registry.register(_State(report))
+        ProcessCollector(registry=self._registry)
 
     def render(self) -> bytes:
         """The exposition, version 0.0.4."""
@@ -174,3 +198,67 @@ class Telemetry:
         if found is None:
             found = self._children[key] = labels(*values)
         return found  # type: ignore[return-value]
+
+
+class _State(Collector):
+    """The gauges: what the keeper reports, asked for anew at each reading."""
+
+    def __init__(self, report: Callable[[], Mapping[str, Any]]) -> None:
+        self._report = report
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Name nothing beforehand: a report may not be had yet."""
+        return iter(())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Read the report; when there is none, say that alone."""
+        try:
+            report = self._report()
+        except (MirrorError, OSError):
+            yield _gauge("healthy", _HEALTHY, 0)
+            return
+        store = report["store"]
+        yield _gauge("healthy", _HEALTHY, report["status"] == "healthy")
+        yield _gauge("offline", "Whether the mirror is offline by setting.", report["offline_mode"])
+        yield _gauge(
+            "build_info", "Always 1; the version is the label.", 1, version=report["version"]
+        )
+        yield _gauge("stored_bytes", "Bytes of the blobs that are stored.", store["bytes"])
+        yield _gauge("stored_blobs", "Blobs that are stored.", store["blobs"])
+        for name, what in (("quota", _QUOTA), ("free", _FREE)):
+            if store[name] is not None:
+                yield _gauge(f"{name}_bytes", what, store[name])
+        yield _gauge("fills_running", "Cold blobs that come in now.", report["filling"])
+        yield _table(
+            "repos_cached",
+            "Public repos of which something is stored.",
+            ("hub", "kind"),
+            {
+                (hub, kind): repos
+                for hub, kinds in report["cached"].items()
+                for kind, repos in kinds.items()
+            },
+        )
+        hubs = dict.fromkeys(report["upstreams"], 1) | dict.fromkeys(report["down"], 0)
+        up: dict[tuple[str, ...], float] = {(hub,): state for hub, state in hubs.items()}
+        yield _table(
+            "upstream_up", "Whether upstream answered when it was last asked.", ("hub",), up
+        )
+
+
+_HEALTHY: Final = "Whether nothing is wrong; /health says what is."
+_QUOTA: Final = "The most bytes that may be stored; absent without a quota."
+_FREE: Final = "Bytes that could be stored now without making room."
+
+
+def _gauge(name: str, what: str, value: float, **labels: str) -> GaugeMetricFamily:
+    return _table(name, what, tuple(labels), {tuple(labels.values()): value})
+
+
+def _table(
+    name: str, what: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"modelmirror_{name}", what, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, float(value))
+    return family

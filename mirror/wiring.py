@@ -21,8 +21,10 @@ Meanwhile ``upkeep/house`` keeps room, reads what is stored again and sweeps.
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from socket import socket
 from types import TracebackType
 from typing import Final, Self
 
@@ -34,22 +36,20 @@ from mirror.cache.asking import Asking
 from mirror.cache.bodies import Bodies
 from mirror.cache.facts import Lifetimes
 from mirror.cache.fills import Fills
-from mirror.cache.gate import Gate
 from mirror.cache.learning import Learning
 from mirror.cache.local import LocalKeeper
 from mirror.cache.making import Making
 from mirror.cache.mending import Mending
 from mirror.cache.outage import Outages
-from mirror.cache.owntoken import OwnToken
 from mirror.cache.pullthrough import PullThrough
-from mirror.cache.rules import Rules
+from mirror.cache.shelf import Shelf
 from mirror.cache.unwell import Unwell
-from mirror.cache.users import Users
 from mirror.clock import Clock, SystemClock
 from mirror.config import Settings
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
 from mirror.index.grants import Grants
+from mirror.parts import gate_of, hubs_of, policy_of, proxies_of
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
 from mirror.store.draft import Draft
@@ -57,17 +57,20 @@ from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
 from mirror.store.partials import Partials
 from mirror.telemetry import Telemetry
-from mirror.upkeep.duties import housekeeping
+from mirror.upkeep.addresses import AddressBook
+from mirror.upkeep.chores import Ages, house
+from mirror.upkeep.desk import Desk
 from mirror.upkeep.evict import Evictor
-from mirror.upkeep.known import Known
+from mirror.upkeep.history import History
+from mirror.upkeep.known import Known, writer
+from mirror.upkeep.lastuse import LastUse
 from mirror.upkeep.orders import Orders
+from mirror.upkeep.pins import Pins
 from mirror.upkeep.running import boot_id
 from mirror.upstream.addresses import Addresses
 from mirror.upstream.client import Client
 from mirror.upstream.clients import open_clients
 from mirror.upstream.contract import Timeouts
-from mirror.upstream.policy import Policy
-from mirror.upstream.proxies import Proxies
 from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
 from mirror.web.control import listen
@@ -87,16 +90,15 @@ _LOG: Final = logging.getLogger("modelmirror")
 class Mirror:
     """A whole mirror: enter it and it serves, leave it and everything is put away.
 
-    *settings* are all there is to know. Entering raises `MirrorError` when the data folder or a setting
-    cannot be used, and `OSError` when the address cannot be listened on. Without *doors* it serves nobody
-    and does what its `orders` are told, for a command that has the data folder to itself.
+    *settings* are all there is to know; with *at*, a socket that listens, but the address. Entering
+    raises `MirrorError` for a data folder or a setting, `OSError` for an address, that cannot be used.
+    Without *doors* it serves nobody: its `orders` are for a command that has the data folder to itself.
     """
 
     orders: Orders
 
-    def __init__(self, settings: Settings, *, doors: bool = True) -> None:
-        self._settings = settings
-        self._doors = doors
+    def __init__(self, settings: Settings, at: socket | None = None, *, doors: bool = True) -> None:
+        self._settings, self._at, self._doors = settings, at, doors
         self._stack = AsyncExitStack()
         self._door: Door | None = None
         self.url = ""
@@ -121,22 +123,19 @@ class Mirror:
             self._door.hurry()
 
     async def _compose(self, stack: AsyncExitStack) -> None:
-        settings, clock, telemetry = self._settings, SystemClock(), _telemetry()
-
-        def observe(event: Event) -> None:
-            telemetry(event)
-            if isinstance(event, Alarm):
-                _LOG.warning("%s: %s", event.kind, event.detail)
+        settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
 
         # What cannot be used is said before anything is touched.
         tls = ServingTls.of(settings.tls_cert, settings.tls_key, clock)
-        gate = _gate(settings, clock)
+        gate = gate_of(settings, clock)
 
         # The data folder, held alone from here on.
         layout = Layout(settings.data)
         layout.prepare()
         stack.enter_context(durable.StoreLock(layout.lock))
         layout.tidy()
+        history = History(layout.stats, writer(layout), clock)
+        observe = _observer(telemetry, history)
         secret = layout.secret()
         seeing = residency.choose(layout.root)
         ledger = Ledger(
@@ -167,8 +166,11 @@ class Mirror:
                 refused=lambda sentence: observe(Alarm("index-held", sentence)),
             )
         )
+        hubs = hubs_of(settings, secret)
+        book = AddressBook(index, hubs, clock)
+        pins = Pins(index.journal, index.catalog, book.contents)
         evictor = Evictor(
-            store, partials, index.catalog, lambda: index.pinned() | works.held(), observe
+            store, partials, index.catalog, lambda: pins.digests() | works.held(), observe
         )
         grants = Grants(index.journal)
 
@@ -229,11 +231,6 @@ class Mirror:
             fills=fills, upstream=client, disk=disk, unwell=unwell, offline=settings.offline
         )
         stack.push_async_callback(mending.close)
-        hubs = registry.hubs(
-            secret=secret,
-            tree_limit=settings.huggingface_tree_limit,
-            ref_lifetime=settings.huggingface_ref_lifetime,
-        )
         pull = PullThrough(
             hubs=hubs,
             asking=asking,
@@ -263,26 +260,22 @@ class Mirror:
             unwell=unwell,
             arrears=index.arrears,
             room=lambda: {"quota": ledger.quota, "free": ledger.available()},
+            readable=layout.readable,
+            traffic=history.report,
             about={
                 "version": __version__,
                 "upstreams": {"huggingface": settings.huggingface_upstreams},
                 "offline": settings.offline,
+                "cache_folder": str(settings.data),
             },
+            open_hubs=registry.open_hubs(),
         )
         stack.callback(keeper.write_touches)
-        stack.enter_context(
-            housekeeping(
-                layout,
-                ledger,
-                store,
-                partials,
-                index.arrears,
-                clock,
-                observe,
-                ages=(settings.sweep_partials, settings.sweep_quarantine),
-                scrub_period=settings.scrub_period,
-            )
-        )
+        desk = Desk(
+            layout, ledger, store, partials, index, book, pins, grants, history,
+            LastUse(layout.uses, writer(layout)), clock, keeper.report,
+        )  # fmt: skip
+        stack.enter_context(house(desk, _ages(settings), observe, _LOG.info))
 
         # What the operator may order, and the doors for it and for everybody, opened last and closed first.
         works = Works(
@@ -309,21 +302,22 @@ class Mirror:
                 ),
             )
         )
-        await asyncio.to_thread(works.prepare)
-        stack.push_async_callback(asyncio.to_thread, works.close)
-        self.orders = Orders(grants, lambda: self.url, works.orders)
+        await _begin(stack, works)
+        self.orders = Orders.ready(desk, lambda: self.url, works.orders)
         if not self._doors:
             return
         await listen(stack, layout.control, self.orders)
         self._door = Door(
             keeper,
+            shelf=Shelf(index.catalog, hubs, clock),
             host=settings.host,
             port=settings.port,
+            listener=self._at,
             tls=tls,
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
             strict=settings.strict,
-            metrics=telemetry.render if settings.metrics == "on" else None,
+            metrics=_metrics(telemetry, keeper) if settings.metrics == "on" else None,
             observe=observe,
             drain=settings.drain,
             connections=settings.limits_connections,
@@ -335,39 +329,17 @@ class Mirror:
         stack.push_async_callback(self._door.stop)
 
 
-def _gate(settings: Settings, clock: Clock) -> Gate:
-    """The operator's own gate, open where nothing is set."""
-    return Gate(
-        None if settings.access_users is None else Users(settings.access_users, clock),
-        Rules.read(
-            settings.access_allow_repos,
-            settings.access_deny_repos,
-            settings.access_allow_files,
-            settings.access_deny_files,
-        ),
-        OwnToken.read(
-            settings.huggingface_token,
-            settings.huggingface_token_file,
-            settings.huggingface_token_repos,
-            users=settings.access_users is not None,
-        ),
-    )
+async def _begin(stack: AsyncExitStack, works: Works) -> None:
+    """Finish what a crash cut short of *works*, before anybody is served; they end with *stack*."""
+    await asyncio.to_thread(works.prepare)
+    stack.push_async_callback(asyncio.to_thread, works.close)
 
 
 async def _way_out(
     stack: AsyncExitStack, settings: Settings, clock: Clock, observe: Observer
 ) -> tuple[Client, Transfers]:
     """The two clients that ask upstream, and nothing else does."""
-    hosts = registry.elsewhere(settings.upstream_hosts, settings.huggingface_upstreams)
-    policy = Policy(
-        {"huggingface": settings.huggingface_upstreams} | registry.upstreams(hosts),
-        hosts,
-        settings.upstream_redirect_hosts,
-        registry.known_hosts(),
-    )
-    proxies = Proxies(
-        settings.upstream_https_proxy, settings.upstream_http_proxy, settings.upstream_no_proxy
-    )
+    policy, proxies = policy_of(settings), proxies_of(settings)
     if str(proxies):
         _LOG.info("Upstream is asked through %s.", proxies)
     addresses = Addresses(lambda host: policy.named(host) or proxies.named(host), clock)
@@ -383,12 +355,27 @@ async def _way_out(
     )
 
 
-def _telemetry() -> Telemetry:
-    """The counters of this event loop."""
-    telemetry, loop = Telemetry(), asyncio.get_running_loop()
-    sentence = "Asyncio tasks that have not ended; one that is never over is a leak."
-    telemetry.gauge("tasks", sentence, lambda: len(asyncio.all_tasks(loop)))
-    return telemetry
+def _ages(settings: Settings) -> Ages:
+    """How old what is swept must be, and how often everything is read again."""
+    return Ages(settings.sweep_partials, settings.sweep_quarantine, settings.scrub_period)
+
+
+def _observer(*counters: Observer) -> Observer:
+    """Hands each event to *counters*, and alarms to the log."""
+
+    def observe(event: Event) -> None:
+        for count in counters:
+            count(event)
+        if isinstance(event, Alarm):
+            _LOG.warning("%s: %s", event.kind, event.detail)
+
+    return observe
+
+
+def _metrics(telemetry: Telemetry, keeper: LocalKeeper) -> Callable[[], bytes]:
+    """What renders the metrics: what was counted, what is, and the tasks of this event loop."""
+    telemetry.watch(keeper.report, lambda: len(asyncio.all_tasks()))
+    return telemetry.render
 
 
 def _pool(stack: AsyncExitStack, size: int, name: str) -> ThreadPoolExecutor:

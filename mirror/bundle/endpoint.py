@@ -92,12 +92,22 @@ class Body:
         if promised is not None and got != promised:
             raise BrokenError(f"The mirror broke off after {got} of {promised} bytes.")
 
+    def lines(self) -> Iterator[Any]:
+        """Yield each line as the JSON value that it is; raises `BrokenError` where that ends too early."""
+        try:
+            while line := self._response.readline():
+                if line.strip():
+                    yield json.loads(line)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise BrokenError(f"The mirror broke off: {_reason(error)}.") from error
+
 
 class Endpoint:
     """The mirror at *url*.
 
     *token* looks up what is sent along where a repo may want it, and to a mirror that wants to know who asks
-    for anything. *pause* waits for so many seconds. Raises `QuestionError` for an address that is none.
+    for anything. *pause* waits for so many seconds. With *only_stored* the mirror asks nobody else. Raises
+    `QuestionError` for an address that is none.
     """
 
     def __init__(
@@ -106,6 +116,7 @@ class Endpoint:
         token: Callable[[], str] = str,
         *,
         pause: Callable[[float], None] = time.sleep,
+        only_stored: bool = False,
     ) -> None:
         parts = urlsplit(url)
         try:
@@ -123,6 +134,8 @@ class Endpoint:
         self._token = cache(token)
         self._known = False
         self._pause = pause
+        # RFC 9111 §5.2.1.7.
+        self._always = {"Cache-Control": "only-if-cached"} if only_stored else {}
         self._kept = threading.local()
         self._all: set[http.client.HTTPConnection] = set()
 
@@ -130,6 +143,13 @@ class Endpoint:
         """Let go of every connection, of whatever thread."""
         while self._all:
             self._all.pop().close()
+
+    def introduce(self) -> bool:
+        """Say from now on who asks, of anything; tells whether that is new, and there is something to say."""
+        if self._known or not self._token():
+            return False
+        self._known = True
+        return True
 
     def abort(self) -> None:
         """Break off every request that is under way, on whatever thread."""
@@ -192,6 +212,19 @@ class Endpoint:
         with self._ask("GET", target, headers, restricted=restricted) as body:
             yield body
 
+    @contextlib.contextmanager
+    def lines(
+        self, target: str, question: Mapping[str, Any], *, restricted: bool = False
+    ) -> Iterator[Iterator[Any]]:
+        """Post *question* as JSON and read what is answered to it, one JSON value a line, as it comes.
+
+        One try. Raises as `file` does.
+        """
+        headers = {"Content-Type": "application/json"}
+        posted = json.dumps(question).encode()
+        with self._ask("POST", target, headers, restricted=restricted, posted=posted) as body:
+            yield body.lines()
+
     # ── the wire ───────────────────────────────────────────────────────────────────────────────
 
     def _tries(self) -> Iterator[bool]:
@@ -202,13 +235,20 @@ class Endpoint:
 
     @contextlib.contextmanager
     def _ask(
-        self, method: str, target: str, headers: Mapping[str, str], *, restricted: bool
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        *,
+        restricted: bool,
+        posted: bytes | None = None,
     ) -> Iterator[Body]:
-        response = self._send(method, target, headers, restricted=restricted or self._known)
+        known = restricted or self._known
+        response = self._send(method, target, headers, restricted=known, posted=posted)
         if response.status == _WHO and not (restricted or self._known) and self._token():
             self._drop()
             self._known = True  # It has users of its own, and serves nothing to strangers.
-            response = self._send(method, target, headers, restricted=True)
+            response = self._send(method, target, headers, restricted=True, posted=posted)
         head = Head(response.status, {name.lower(): text for name, text in response.getheaders()})
         whole = False
         try:
@@ -224,11 +264,18 @@ class Endpoint:
                 self._drop()  # What is left of the body would be taken for the next answer.
 
     def _send(
-        self, method: str, target: str, headers: Mapping[str, str], *, restricted: bool
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        *,
+        restricted: bool,
+        posted: bytes | None = None,
     ) -> http.client.HTTPResponse:
         sent = {
             "User-Agent": f"modelmirror/{__version__}",
             "Accept-Encoding": "identity",
+            **self._always,
             **headers,
         }
         if restricted and (token := self._token()):
@@ -237,7 +284,7 @@ class Endpoint:
         while True:
             try:
                 connection = self._connection()
-                connection.request(method, self._base + target, headers=sent)
+                connection.request(method, self._base + target, posted, headers=sent)
                 return connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 self._drop()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from mirror.bundle.choosing import chosen
 from mirror.bundle.endpoint import AnswerRefusedError, Endpoint, UnreachableError
 from mirror.bundle.laying import Laid, Laying
 from mirror.bundle.manifest import Manifest, Needed, shape_of
@@ -114,7 +115,9 @@ class Export:
             for outcome in outcomes
             if outcome.wanted.target.kind is Kind.TFHUB and not outcome.wanted.place
         ]
-        planner = Planner(self._endpoint, self._places, real=self._real, newest=versions(handles))
+        planner = Planner(
+            self._endpoint, self._places, chosen, real=self._real, newest=versions(handles)
+        )
         laying = self._laying(manifest)
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="export") as pool:
             try:

@@ -19,6 +19,7 @@ class Wanted:
     def __str__(self) -> str:
         globs = [f" --include {glob}" for glob in self.target.include]
         globs += [f" --exclude {glob}" for glob in self.target.exclude]
+        globs += [f" --as {self.target.loader}"] if self.target.loader else []
         place = f"={self.place}" if self.place else ""
         return f"{self.target}{place}{''.join(globs)}"
 

@@ -3,11 +3,11 @@
 import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from mirror.bundle import layouts
-from mirror.bundle.endpoint import AnswerRefusedError, Endpoint
+from mirror.bundle.endpoint import AnswerRefusedError, Head
 from mirror.bundle.layouts import Member, Package
 from mirror.bundle.places import Folder, Places
 from mirror.bundle.plan import File, Packing, Plan
@@ -40,17 +40,40 @@ _ATTRIBUTE: Final = re.compile(r'([a-z0-9_]+)="([^"]*)"')
 _LINK: Final = re.compile(r'<a href="[^"#]*/([^"/#]+)(?:#sha256=([0-9a-f]{64}))?"')
 
 
+Choose: TypeAlias = Callable[[Target, Iterator[Member]], Sequence[Member]]
+"""Picks the files that a target means; raises `MirrorError` where there are none."""
+
+
+class Documents(Protocol):
+    """Where small documents are read: a mirror over HTTP (`Endpoint`), or what is stored of them."""
+
+    def document(self, target: str, *, restricted: bool = False) -> tuple[Head, bytes]:
+        """Fetch a small body whole. Raises `MirrorError`."""
+        ...
+
+    def json(self, target: str, *, restricted: bool = False) -> tuple[Head, Any]:
+        """Fetch a document and read it as JSON. Raises `MirrorError`."""
+        ...
+
+
 class Planner:
     """Makes plans of what the mirror at *endpoint* tells; *places* say where things go.
 
-    With *real* a plan has no symbolic links. *newest* are the names of TF Hub targets that are found by their
-    handle without its version, too.
+    *choose* picks the files of a repo that a target means. With *real* a plan has no symbolic links. *newest*
+    are the names of TF Hub targets that are found by their handle without its version, too.
     """
 
     def __init__(
-        self, endpoint: Endpoint, places: Places, *, real: bool, newest: Collection[str] = ()
+        self,
+        endpoint: Documents,
+        places: Places,
+        choose: Choose,
+        *,
+        real: bool,
+        newest: Collection[str] = (),
     ) -> None:
         self._endpoint = endpoint
+        self._choose = choose
         self._places = places
         self._real = real
         self._newest = newest
@@ -89,7 +112,7 @@ class Planner:
         commit = str(info.get("sha", "")) if isinstance(info, dict) else ""
         if not re.fullmatch(r"[0-9a-f]{40}", commit):
             raise MirrorError(f"The mirror names no commit of {target}.")
-        members = _chosen(target, self._members(f"{api}/tree/{commit}?recursive=true"))
+        members = self._choose(target, self._members(f"{api}/tree/{commit}?recursive=true"))
         if place:
             return layouts.flat(target, commit, members, self._places.below(place))
         folders = self._places.caches(target.kind)
@@ -273,27 +296,6 @@ def _member(entry: Mapping[str, Any]) -> Member:
         return Member(str(entry["path"]), int(entry["size"]), Digest(GIT_SHA1, str(entry["oid"])))
     except (KeyError, TypeError, ValueError) as error:
         raise MirrorError(f"The mirror describes {entry.get('path')} in no known way.") from error
-
-
-def _chosen(target: Target, members: Iterator[Member]) -> Sequence[Member]:
-    """The files that the target's globs mean, as huggingface_hub reads them."""
-    found = list(members)
-    if target.include or target.exclude:
-        # Here, for it takes 0.2 s that most exports need not pay.
-        from huggingface_hub.utils._paths import filter_repo_objects  # noqa: PLC0415
-
-        found = list(
-            filter_repo_objects(
-                found,
-                allow_patterns=list(target.include) or None,
-                ignore_patterns=list(target.exclude) or None,
-                key=lambda member: member.path,
-            )
-        )
-    if not found:
-        why = " that --include and --exclude leave over" if target.include or target.exclude else ""
-        raise MirrorError(f"{target} has no file{why}.")
-    return found
 
 
 def _prefix(name: str) -> str:

@@ -62,12 +62,13 @@ class Voice:
     """Who asks upstream.
 
     *credential* goes along, *fingerprint* names it (empty: nobody in particular); *via* is the way the
-    request came, this mirror included (RFC 9110 §7.6.3).
+    request came, this mirror included (RFC 9110 §7.6.3). One that is *silent* asks for nothing.
     """
 
     credential: Credential | None
     fingerprint: str
     via: str
+    silent: bool = False
 
     def anyone(self) -> "Voice":
         """The same way, without a credential."""
@@ -235,6 +236,7 @@ class Asking:
         replies: list[Reply] = []
         request: UpstreamRequest | None = need.request
         async with lock:
+            as_of = self._catalog.forgettings
             while request is not None:
                 facts = await self._ask(hub, question, need, request, voice)
                 paging.pages += 1
@@ -245,7 +247,7 @@ class Asking:
                 ):
                     facts = [*facts, self._large(repo, need)]
                     request = None
-                replies.extend(await self._learning.learn(facts, voice.fingerprint))
+                replies.extend(await self._learning.learn(facts, voice.fingerprint, as_of))
                 if paging.pages == PAGES_AT_HAND and request is not None:
                     paging.enough.set_result(None)
         return replies

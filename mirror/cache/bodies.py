@@ -82,7 +82,7 @@ class Bodies:
         cold = [blob for blob in blobs if not self._fills.holds(blob)]
         if not cold:
             return replace(answer, found="hit") if blobs else answer
-        if self._offline or (head.method == "HEAD" and view.offline):
+        if self._offline or head.only_stored or (head.method == "HEAD" and view.offline):
             raise self._lacking(question, view)
         if not all(self._fills.coming(blob) for blob in cold):
             why = await self._outages.refusing(hub.name)
@@ -152,7 +152,7 @@ class Bodies:
 
     async def tunnel(self, hub: Hub, question: Tunnel, voice: Voice) -> Relay:
         """Open what can only be passed on, as it comes."""
-        if self._offline:
+        if self._offline or voice.silent:
             raise OfflineError(
                 "modelmirror is offline, and this request can only be passed on to upstream.",
                 hint="Use a client that downloads files one by one; git needs the mirror online.",

@@ -61,11 +61,11 @@ class View:
     who asks, if any. *about* is the repo the question names, if any; *started* is the wall time the
     question came in; with *offline* stale facts are shown. *waited* holds the commits whose file list was
     waited for in vain, *replies* the answers that live only as long as the question. *granted* tells
-    whether the operator's word opens a repo to this caller.
+    whether the operator's word opens a repo to this caller. Off the event loop there is no *memo*.
     """
 
     catalog: Index
-    memo: Memo
+    memo: Memo | None
     lifetimes: Lifetimes
     fingerprint: str
     started: float
@@ -229,7 +229,7 @@ class View:
         return None
 
     def _remembered(self, name: str) -> Reply | None:
-        value = self.memo.get(name)
+        value = None if self.memo is None else self.memo.get(name)
         found = decode_reply(value) if value is not None else self.catalog.reply(name)
         if found is None or not self._good(found.seen_at, found.lifetime):
             return None

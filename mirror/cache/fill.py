@@ -109,6 +109,11 @@ class Fill:
         return self.blob.size
 
     @property
+    def fetched(self) -> int:
+        """Bytes that came from upstream since it began: what lay here of an earlier try does not count."""
+        return self._work.fetched
+
+    @property
     def readers(self) -> int:
         """How many read along now."""
         return len(self._feeds)
@@ -275,9 +280,8 @@ class Fill:
             self._give_up(partial, error)
         outcome = _outcome(error) if error is not None else "stored" if complete else "kept"
         # Counted before it is told: whoever hears of the end finds it in the counters.
-        means.observe(
-            FillEnded(self.blob.hub, outcome, received, means.clock.monotonic() - self.began)
-        )
+        took, fetched = means.clock.monotonic() - self.began, self._work.fetched
+        means.observe(FillEnded(self.blob.hub, outcome, received, took, fetched))
         if error is not None:
             failure = error
             return lambda: self.fail(failure)
@@ -326,15 +330,12 @@ class Fill:
             else:
                 partial.abandon()
         if isinstance(error, OtherSizeError) and self.blob.digest.proves:
-            self._means.observe(
-                Alarm("size-mismatch", f"{self.blob.repo}: {error.message} Nothing was published.")
-            )
+            self._means.observe(Alarm("size-mismatch", self._unpublished(error)))
         if isinstance(error, DigestMismatchError):
-            self._means.observe(
-                Alarm(
-                    "digest-mismatch", f"{self.blob.repo}: {error.message} Nothing was published."
-                )
-            )
+            self._means.observe(Alarm("digest-mismatch", self._unpublished(error)))
+
+    def _unpublished(self, error: MirrorError) -> str:
+        return f"{self.blob.repo}: {error.message} Nothing was published.{self.blob.doubt}"
 
     def _tell(self, message: Callable[[], None]) -> None:
         try:

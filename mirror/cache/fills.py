@@ -103,7 +103,7 @@ class Fills:
         if blob.digest.algorithm != SOURCE:
             return blob
         name = self._catalog.sha256_of(blob.digest)
-        return blob if name is None else replace(blob, digest=name)
+        return blob if name is None else replace(blob, digest=name, believed=True)
 
     def holds(self, blob: BlobRef) -> bool:
         """Whether the whole blob is here, stored or verified and on its way into the store."""
@@ -176,12 +176,18 @@ class Fills:
                         await feed.more(at, whole=True)
             finally:
                 feed.close()
-            while (fill := self._running.get(blob.digest)) is not None:
-                await asyncio.shield(fill.over)
+            await self.landed(blob)
             stored = self._open(blob)
         if stored is None:
             raise StoreError("A file that was just fetched is not in the store.", hint="Ask again.")
         return stored
+
+    async def landed(self, blob: BlobRef) -> bool:
+        """Wait until no fill of the blob is under way; tells whether it is in the store."""
+        name = self.known(blob).digest
+        while (fill := self._running.get(name)) is not None:
+            await asyncio.shield(fill.over)
+        return self.holds(blob)
 
     def made(self, name: Digest) -> Blob | None:
         """What *name* (a source, a digest) is known to be, if that is here."""

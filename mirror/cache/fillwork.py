@@ -93,7 +93,7 @@ class Work:
         self._host = ""
         self._source: str | None = None  # the upstream that knows the partial's validator
         self._active = 0  # transfers under way
-        self._received = 0
+        self.fetched = 0
         self._shared = False  # several connections share the work
         self._ranged = True  # upstream sends from the middle
         self._anew = False
@@ -161,7 +161,7 @@ class Work:
                         if self._retired and not self._active and not self._plan.whole:
                             return False
                         if self._shared:
-                            self._pace.note(self._received, self._reach.clock.monotonic())
+                            self._pace.note(self.fetched, self._reach.clock.monotonic())
                         self._changed.wait(TICK if self._active else None)
         finally:
             with self._changed:
@@ -337,7 +337,7 @@ class Work:
                     raise _EnoughError
                 # Before it is written: what is claimed by then nobody else may write.
                 claim.at += size
-                self._received += size
+                self.fetched += size
                 if not self._shared and partial.size > SMALL and self._plan.whole:
                     self._consider(claim)
             partial.write(offset, chunk[:size])
@@ -353,7 +353,7 @@ class Work:
     def _consider(self, claim: Claim) -> None:
         """See whether one connection is enough; the lock is held."""
         now = self._reach.clock.monotonic()
-        self._pace.note(self._received, now)
+        self._pace.note(self.fetched, now)
         if self._pace.target > 1 and self._ranged and now >= self._resting:
             self._shared = True
             self._plan.shorten(claim, -(-claim.at // PIECE) * PIECE)

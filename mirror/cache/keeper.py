@@ -70,6 +70,10 @@ class Keeper(Protocol):
         """
         ...
 
+    async def landed(self, blob: BlobRef) -> bool:
+        """Wait until no fill of *blob* is under way; tells whether it is in the store."""
+        ...
+
     def touch(self, digest: Digest) -> None:
         """Note that a blob was wanted just now."""
         ...

@@ -50,11 +50,15 @@ class Learning:
         self._memo = memo
         self._arrears = arrears
 
-    async def learn(self, facts: Sequence[Fact], fingerprint: str) -> Sequence[Reply]:
+    async def learn(
+        self, facts: Sequence[Fact], fingerprint: str, as_of: int | None = None
+    ) -> Sequence[Reply]:
         """Write *facts* down and wait until they can be read; returns the replies among them.
 
-        *fingerprint* names the credential they were learned with, empty for none.
+        *fingerprint* names the credential they were learned with, empty for none; *as_of* is what the
+        index's `forgettings` was when the first page was asked for, of a list that has several.
         """
+        as_of = self._catalog.forgettings if as_of is None else as_of
         for fact in facts:
             if isinstance(fact, Alias):
                 self._look_for_takeover(fact)
@@ -82,11 +86,13 @@ class Learning:
         for reply in kept:
             await asyncio.to_thread(self._arrears.save_reply, reply)
         if lasting:
-            await _done(self._catalog.record(lasting))
+            await _done(self._catalog.record(lasting, as_of))
         # A record is made of the whole list, which the catalog has; what a kill comes before is made at
         # the next start (`mirror.index.rebuild.save_missing`).
         for snapshot in whole:
-            await asyncio.to_thread(self._arrears.save, snapshot.repo, snapshot.commit)
+            known = self._catalog.snapshot(snapshot.repo, snapshot.commit)
+            if known is not None and known.state is SnapshotState.COMPLETE:
+                await asyncio.to_thread(self._arrears.save, snapshot.repo, snapshot.commit)
         return replies
 
     async def _judge(self, verdict: Verdict, fingerprint: str) -> None:

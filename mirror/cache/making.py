@@ -21,8 +21,8 @@ from mirror.cache.fills import Fills
 from mirror.cache.flights import Flights
 from mirror.digest import Digest, Hasher, source_of
 from mirror.errors import UpstreamRefusedError, UpstreamUnavailableError
-from mirror.events import Alarm, Observer
-from mirror.messages import BlobRef, Derived
+from mirror.events import Alarm, Fetched, Observer
+from mirror.messages import BlobRef, Derived, doubt
 from mirror.store.blobfile import BlobFile
 from mirror.store.blobs import Blob
 from mirror.store.draft import Draft
@@ -107,7 +107,7 @@ class Making:
     def _latest(self, wanted: Derived) -> Digest:
         """The name of what came last: a name never changes its meaning, so what differs has a new one."""
         name = wanted.name
-        while wanted.regenerated and self._fills.name_of(after := _after(name)) is not None:
+        while wanted.regenerated and self._fills.name_of(after := made_anew(name)) is not None:
             name = after
         return name
 
@@ -138,7 +138,7 @@ class Making:
             if not wanted.regenerated or before in (None, made):
                 return name
             _LOG.info("%s made %s anew, with other bytes.", wanted.repo, wanted.source.target)
-            return _after(name)
+            return made_anew(name)
 
         return await self._draft(partial(self._collect, wanted, expected, voice), named)
 
@@ -183,13 +183,18 @@ class Making:
                     headers={},
                 )
             async for batch in _batches(stream):
+                self._observe(Fetched(wanted.hub, len(batch)))
                 await self._in_pool(partial(take, batch))
         got = hasher.differs()
         if got is not None:
             said = f"The bytes that came from {wanted.repo} are not those that were published, or came first"
             where = wanted.source.target.partition("?")[0]
+            first = not wanted.checks and wanted.expected is None
+            what_to_do = doubt(wanted.source, wanted.repo) if first else ""
             self._observe(
-                Alarm("digest-mismatch", f"{said}: {where} is {got} now. None were kept.")
+                Alarm(
+                    "digest-mismatch", f"{said}: {where} is {got} now. None were kept.{what_to_do}"
+                )
             )
             raise UpstreamUnavailableError(f"{said}. None were kept.")
 
@@ -204,7 +209,8 @@ class Making:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)
 
 
-def _after(name: Digest) -> Digest:
+def made_anew(name: Digest) -> Digest:
+    """What the next content is called that differs from that called *name*."""
     return source_of(str(name), "made anew")
 
 

@@ -9,6 +9,7 @@ upstream's own closes the outage. Any other answer that gets through closes it t
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -86,9 +87,9 @@ class Outages:
         outage.wanted.set()
         return outage.why
 
-    def any_down(self) -> bool:
-        """Whether any hub's upstreams are known to be down."""
-        return bool(self._outages)
+    def all_down(self) -> Sequence[str]:
+        """The hubs whose upstreams are known to be down, by name."""
+        return sorted(self._outages)
 
     def failed(self, hub: str, error: UpstreamUnavailableError) -> None:
         """Upstream could not be asked; the log hears of it once per outage."""

@@ -28,6 +28,7 @@ from mirror.errors import (
     FOR_CALLERS,
     LoopError,
     MalformedQuestionError,
+    MirrorError,
     NotAdmittedError,
     OfflineError,
     UpstreamRefusedError,
@@ -59,6 +60,12 @@ _CLOSED_STATUSES: Final = frozenset({401, 403})
 
 # Credentials lent to questions that carry a token of ours instead (CAS): enough for a large site.
 MAX_LENT: Final = 4096
+
+
+# How often, and after how many seconds, a question is looked at anew that a removal came between: a removal
+# is out of sight within milliseconds, and nobody removes for ever.
+_TURNS: Final = 100
+_TURN: Final = 0.01
 
 
 class PullThrough:
@@ -137,6 +144,8 @@ class PullThrough:
         user = await self._gate.user(question, head.credential)
         self._gate.check(user, question)
         voice = self._voice(question, head, user)
+        if head.only_stored:
+            voice = replace(voice, silent=True)
         if isinstance(question, Tunnel):
             return await self._bodies.tunnel(hub, question, voice)
         try:
@@ -148,9 +157,7 @@ class PullThrough:
     async def _answer_as_known(
         self, hub: Hub, question: Question, head: RequestHead, voice: Voice, user: User
     ) -> Answer | Relay:
-        view, found = await self._settle(hub, question, self._view(question, voice, user), voice)
-        self._admit(question, view, anonymous=not view.caller)
-        answer = hub.answer(question, view, head.base_url)
+        view, found, answer = await self._composed(hub, question, head, voice, user)
         if question.repo is not None:
             repo = view.canonical(question.repo)
             self._gate.check_answer(user, repo, answer, voice.credential)
@@ -163,11 +170,38 @@ class PullThrough:
         answer = replace(answer, found=found, credential=voice.credential)
         return await self._bodies.provide(hub, question, answer, head, voice, view)
 
+    async def _composed(
+        self, hub: Hub, question: Question, head: RequestHead, voice: Voice, user: User
+    ) -> tuple[View, str, Answer]:
+        """The answer to whoever is admitted, anew where the operator removed something meanwhile.
+
+        A file list that goes while it is looked at reads like one without that file.
+        """
+        turns = _TURNS
+        while True:
+            turns -= 1
+            before = self._catalog.forgettings
+            try:
+                view = self._view(question, voice, user)
+                view, found = await self._settle(hub, question, view, voice)
+                self._admit(question, view, anonymous=not view.caller)
+                answer = hub.answer(question, view, head.base_url)
+            except MirrorError:
+                if self._unchanged(before) or not turns:
+                    raise
+            else:
+                if self._unchanged(before) or not turns:
+                    return view, found, answer
+            await asyncio.sleep(_TURN)
+
+    def _unchanged(self, before: int) -> bool:
+        return before == self._catalog.forgettings and not before % 2
+
     async def _settle(
         self, hub: Hub, question: Question, view: View, voice: Voice
     ) -> tuple[View, str]:
         """Find the facts: fresh ones, or stale ones when upstream cannot be asked in time."""
-        if self._offline:
+        if self._offline or voice.silent:
             return self._stale(hub, question, view), "hit"
         if not hub.needs(question, view):
             return view, "hit"

@@ -15,17 +15,30 @@ from mirror.errors import MirrorError
 
 _VERBS: Final = {
     "serve": "Run the mirror.",
+    "status": "Tell how the mirror is.",
+    "ls": "List what is here.",
+    "du": "Tell what takes the room.",
+    "stats": "Tell what the mirror has saved.",
+    "pin": "Keep something, whatever room is wanted for.",
+    "unpin": "Keep it no longer.",
+    "rm": "Remove something, to be fetched anew.",
+    "gc": "Remove what nobody needs.",
+    "accept": "Believe the next content of an address.",
     "verify": "Check what is stored, and mend it.",
     "export": "Write a bundle for another mirror, or lay models out as clients cache them.",
     "import": "Take in a bundle that another mirror exported.",
     "manifest": "Print what is here, for a bundle that brings only the rest.",
+    "warm": "Have the mirror fetch what will be needed.",
+    "check": "Say whether all that will be needed is here, whole.",
+    "lock": "Write down what targets are now, file by file.",
     "adopt": "Take over caches that clients have filled.",
     "grant": "Say who may read a repo, whatever the hub says.",
+    "healthcheck": "Ask the mirror here whether it is ready, for probes.",
     "env": "Print the settings that point clients at the mirror.",
     "run": "Run a command with those settings.",
     "doctor": "Find out whether clients use the mirror, and what is in their way.",
     "user": "Write an entry for the file of local users.",
-    "config": "Show every setting and where its value came from.",
+    "config": "Show the settings, or check them.",
 }
 
 

@@ -15,6 +15,7 @@ import click
 from mirror.bundle.bundlemanifest import Manifest
 from mirror.bundle.bundlesigning import sign
 from mirror.bundle.bundlewriting import OneFile, Sink, SplitFile, Stream, Writing
+from mirror.bundle.choosing import chosen
 from mirror.bundle.endpoint import Endpoint
 from mirror.bundle.places import Places
 from mirror.bundle.planning import Planner
@@ -93,7 +94,7 @@ def _arguments(wanted: BundleWanted, url: str) -> dict[str, Any]:
             repos.append([_HUB, name, revision, *globs])
     if others:
         with closing(_Listening(url)) as endpoint:
-            planner = Planner(endpoint, Places({}, "/bundle"), real=False)
+            planner = Planner(endpoint, Places({}, "/bundle"), chosen, real=False)
             for target in others:
                 plan = planner.plan(target, "files/" if target.kind is Kind.URL else "")
                 sources = [file.source for file in plan.files]

@@ -17,8 +17,8 @@ NOT_FOUND: Final = 127
 EXITS: Final = {
     OK: "Everything was done.",
     FAILED: "Something failed; the message says what. From `verify`: something is damaged. From `adopt`:"
-    " something was refused. From `import`: the bundle was refused. From `doctor`: something is"
-    " wrong, or a client does not use the mirror.",
+    " something was refused. From `check`: something is missing. From `import`: the bundle was"
+    " refused. From `doctor`: something is wrong, or a client does not use the mirror.",
     USAGE: "A flag or a setting cannot be used.",
     UNCHECKED: "From `verify`: the store, or a part of it, could not be checked. From `doctor`: the mirror"
     " does not answer, so no client was tried.",

@@ -20,11 +20,14 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 -- compared, n
 
 
 @contextmanager
-def mirror_of(data: Path | None, file: Path | None) -> Iterator[tuple[str, Layout]]:
+def mirror_of(
+    data: Path | None, file: Path | None, *, offline: bool = False
+) -> Iterator[tuple[str, Layout]]:
     """The address of a mirror on the data folder *data*, and that folder.
 
     Where none runs one is started for as long as the context lasts: for this machine alone, on a free port,
-    with the settings that `serve` would have. Raises `MirrorError` where that cannot be.
+    with the settings that `serve` would have, but for *offline*, with which it asks nobody. Raises
+    `MirrorError` where that cannot be.
     """
     settings = read({"data": data}, file).settings
     layout = Layout(settings.data)
@@ -32,7 +35,7 @@ def mirror_of(data: Path | None, file: Path | None) -> Iterator[tuple[str, Layou
     if told is not None:
         yield _from_here(str(told["url"])), layout
         return
-    with _started(settings) as url:
+    with _started(replace(settings, offline=settings.offline or offline)) as url:
         yield url, layout
 
 

@@ -5,14 +5,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import click
+
+from mirror.cli.patience import patience
 from mirror.cli.settings import read
+from mirror.config import Settings
 from mirror.errors import StoreUnusableError
-from mirror.index.grants import Grants
-from mirror.index.journal import Journal
 from mirror.store import durable
 from mirror.store.layout import Layout
-from mirror.upkeep.known import writer
-from mirror.upkeep.orders import Orders
 from mirror.upkeep.reach import order
 
 
@@ -23,20 +23,39 @@ def give(
 
     Raises `MirrorError` when it cannot be, with what to do.
     """
-    layout = Layout(read({"data": data}, file).settings.data)
+    settings = read({"data": data}, file).settings
+    layout = Layout(settings.data)
     if not layout.root.is_dir():
         raise StoreUnusableError(
             f"There is no store in {layout.data}.",
             hint="Start the mirror once, or name its folder with --data.",
         )
-    reply = order(layout.control, name, arguments)
-    if reply is not None:
-        return reply
+    with patience(f"modelmirror {name}"):
+        reply = order(layout.control, name, arguments)
+        return _at_rest(layout, settings, name, arguments) if reply is None else reply
+
+
+def _at_rest(
+    layout: Layout, settings: Settings, name: str, arguments: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Carry the order out on a folder that no server runs on."""
+    # An order that a server takes costs no import of all this.
+    from mirror.clock import SystemClock  # noqa: PLC0415
+    from mirror.parts import hubs_of  # noqa: PLC0415
+    from mirror.upkeep.desk import AtRest  # noqa: PLC0415
+    from mirror.upkeep.orders import Orders  # noqa: PLC0415
+
     with ExitStack() as stack:
         stack.callback(_alone(layout).release)
-        journal = Journal.open(layout.journal, writer(layout), durable.sync_file)
-        stack.callback(journal.close)
-        return Orders(Grants(journal)).carry_out(name, arguments)
+        rest = AtRest(
+            layout,
+            lambda secret: hubs_of(settings, secret),
+            SystemClock(),
+            lambda sentence: click.echo(f"modelmirror: {sentence}", err=True),
+            quota=settings.quota,
+            min_free=settings.min_free,
+        )
+        return Orders.ready(stack.enter_context(rest)).carry_out(name, arguments)
 
 
 def _alone(layout: Layout) -> durable.StoreLock:

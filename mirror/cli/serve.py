@@ -4,17 +4,20 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
 from mirror.cli.exits import ADDRESS
 from mirror.cli.logs import set_up
 from mirror.cli.settings import read
+from mirror.cli.systemd import Manager
 from mirror.config import Settings
 
 
@@ -65,11 +68,12 @@ def command(file: Path | None, **flags: Any) -> None:
     """
     settings = read(flags, file).settings
     set_up(settings.log_level, settings.log_format)
+    manager = Manager.read(os.environ, os.getpid())
     if "modelmirror_hook" in sys.modules:
         # The environment leads programs to a mirror. This is one, and asks the hubs.
         sys.modules["modelmirror_hook"].stop()
     try:
-        _run(settings)
+        _run(settings, manager)
     except OSError as error:
         if error.filename is not None:
             raise
@@ -81,19 +85,19 @@ def command(file: Path | None, **flags: Any) -> None:
         sys.exit(ADDRESS)
 
 
-def _run(settings: Settings) -> None:
+def _run(settings: Settings, manager: Manager) -> None:
     import uvloop  # noqa: PLC0415 -- 45 ms that only a server should pay
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings))
+        runner.run(_serve(settings, manager))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, manager: Manager) -> None:
     from mirror.wiring import Mirror  # noqa: PLC0415 -- imports the whole server
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    mirror = Mirror(settings)
+    mirror = Mirror(settings, manager.listener())
 
     def asked_to_stop() -> None:
         if stop.is_set():
@@ -106,9 +110,19 @@ async def _serve(settings: Settings) -> None:
         click.echo(f"modelmirror listening on {mirror.url}")
         click.echo(_banner(settings, mirror.url))
         sys.stdout.flush()
+        manager.tell("READY=1", f"STATUS=Listening on {mirror.url}")
+        _beat(manager, loop)
         await stop.wait()
+        manager.tell("STOPPING=1", "STATUS=Running downloads may end")
         _say(settings, "modelmirror is stopping; Ctrl-C again cuts running downloads.")
     _say(settings, "modelmirror stopped.")
+
+
+def _beat(manager: Manager, loop: asyncio.AbstractEventLoop) -> None:
+    """Tell the manager twice in its time that the event loop turns; a loop that hangs tells nothing."""
+    if manager.watchdog is not None:
+        manager.tell("WATCHDOG=1")
+        loop.call_later(manager.watchdog / 2, _beat, manager, loop)
 
 
 def _say(settings: Settings, sentence: str) -> None:
@@ -124,7 +138,8 @@ def _banner(settings: Settings, url: str) -> str:
     public = settings.public_url or _reachable(url)
     upstreams = ", ".join(settings.huggingface_upstreams)
     rows = [("clients", f"export HF_ENDPOINT={public}")]
-    if not _loopback(settings.host):
+    only_here = _loopback(urlsplit(url).hostname or "")
+    if not only_here:
         rows.append(("containers", f"ENV HF_ENDPOINT={public}"))
     rows += [
         ("data", str(settings.data)),
@@ -132,7 +147,7 @@ def _banner(settings: Settings, url: str) -> str:
         ("home page", f"{public}/"),
     ]
     lines = ["", *(f"  {name:<11}{value}" for name, value in rows), ""]
-    if _loopback(settings.host):
+    if only_here:
         lines += [
             "  Only this machine can reach it. For containers and colleagues, listen on all addresses:",
             "  modelmirror serve --host 0.0.0.0",

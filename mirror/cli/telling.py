@@ -1,4 +1,4 @@
-"""How an export is told: sentences and a bar to people, one JSON object a line to programs."""
+"""How long work on targets is told: sentences and a bar to people, one JSON object a line to programs."""
 
 import json
 import sys
@@ -17,6 +17,7 @@ from mirror.units import format_size
 # How often it is said how far an export is where there is no bar, in seconds; a bar is drawn more often.
 SAY_EVERY: Final = 10.0
 DRAW_EVERY: Final = 0.1
+_WIDTH: Final = 30
 # The version of the events of --json.
 SCHEMA: Final = 1
 
@@ -33,17 +34,20 @@ class Telling(Voice, Protocol):
         ...
 
 
-class _Pace:
+class Pace:
     """How many bytes of how many have come, and when that was said last."""
 
     def __init__(self, every: float) -> None:
         self.done, self.total = 0, 0
         self.began = time.monotonic()
+        # When the first of them may have come.
+        self.since = self.began
         self._every = every
         self._said = self.began
         self.lock = threading.RLock()
 
     def due(self) -> bool:
+        """Whether it is time to say it again."""
         now = time.monotonic()
         if now - self._said < self._every:
             return False
@@ -52,8 +56,8 @@ class _Pace:
 
     @property
     def rate(self) -> float:
-        """Bytes a second since the beginning."""
-        return self.done / max(time.monotonic() - self.began, 0.001)
+        """Bytes a second since they may come."""
+        return self.done / max(time.monotonic() - self.since, 0.001)
 
     @property
     def left(self) -> float | None:
@@ -64,12 +68,14 @@ class _Pace:
 class Events:
     """One JSON object a line, each with the same keys; docs/native-caches.md lists them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._pace = _Pace(1.0)
+        self._pace = Pace(1.0)
 
     def __enter__(self) -> Self:
-        self._say("start", schema=SCHEMA, folder=str(self._folder))
+        self._say(
+            "start", schema=SCHEMA, folder=None if self._folder is None else str(self._folder)
+        )
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -143,7 +149,7 @@ class Plain:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._drawn = sys.stderr.isatty()
-        self._pace = _Pace(DRAW_EVERY if self._drawn else SAY_EVERY)
+        self._pace = Pace(DRAW_EVERY if self._drawn else SAY_EVERY)
 
     def __enter__(self) -> Self:
         return self
@@ -206,13 +212,16 @@ class Plain:
         if pace.left is not None:
             line += f", {pace.left:.0f} s left"
         if self._drawn:
-            width = 30
-            filled = min(width, round(width * pace.done / pace.total)) if pace.total else 0
-            bar = "#" * filled + "-" * (width - filled)
-            click.echo(f"\r[{bar}] {line}\x1b[K", nl=False, err=True)
+            click.echo(f"\r{bar(pace.done, pace.total)} {line}\x1b[K", nl=False, err=True)
         else:
             click.echo(f"{line}.", err=True)
 
     def _clear(self) -> None:
         if self._drawn:
             click.echo("\r\x1b[K", nl=False, err=True)
+
+
+def bar(done: int, total: int) -> str:
+    """A bar of 30 places for *done* of *total*."""
+    filled = min(_WIDTH, round(_WIDTH * done / total)) if total else 0
+    return f"[{'#' * filled}{'-' * (_WIDTH - filled)}]"

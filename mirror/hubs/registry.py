@@ -64,6 +64,11 @@ def hubs(*, secret: bytes, tree_limit: int, ref_lifetime: float) -> tuple[Hub, .
     )
 
 
+def open_hubs() -> frozenset[str]:
+    """The hubs that no credential goes to: what they serve is for everybody."""
+    return frozenset(family.name for family in FAMILIES)
+
+
 def upstreams(hosts: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Where each hub but the Hub is asked, by its name: base URLs in order.
 

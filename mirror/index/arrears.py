@@ -6,8 +6,8 @@ remembered here and written before anything else once the disk takes it.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from mirror.digest import Digest
@@ -104,6 +104,12 @@ class Arrears:
                 self._why = str(error)
             else:
                 self._settle()
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Nothing is written by it meanwhile, and what was being written is there."""
+        with self._lock:
+            yield
 
     def settle(self) -> None:
         """Try to write what is owed; to be called now and then."""

@@ -6,19 +6,22 @@ look-up takes some microseconds, and the hop to another thread that an asynchron
 """
 
 import sqlite3
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
 from mirror.digest import Digest
 from mirror.errors import StoreCorruptError
-from mirror.index import recording, schema
-from mirror.index.held import BOUND
+from mirror.index import forgetting, recording, schema
+from mirror.index.held import BOUND, Work
 from mirror.index.overlay import Overlay
 from mirror.index.tally import Tally
 from mirror.index.writer import Writer
-from mirror.names import Fact, Verdict
+from mirror.names import Fact, Repo, Snapshot, SnapshotState, Verdict
 
 _LAST_USE: Final = "SELECT coalesce(max(used), 0) FROM blobs"
 
@@ -48,6 +51,9 @@ class Catalog(Overlay):
         self._writer.start()
         self._fresh = fresh
         self._last_use = last_use  # moved by the writer's thread alone
+        self._drops = 0
+        self._forgets = threading.Lock()
+        self._forgettings = 0
 
     @classmethod
     def open(cls, path: Path, *, killed: bool = False, bound: int = BOUND) -> Self:
@@ -94,16 +100,27 @@ class Catalog(Overlay):
 
     # ── what upstream said ─────────────────────────────────────────────────────────────────────
 
-    def record(self, facts: Sequence[Fact]) -> "Future[None]":
+    def record(self, facts: Sequence[Fact], as_of: int | None = None) -> "Future[None]":
         """Write *facts* down, all of them or none.
 
-        Leads and replies that are not lasting are passed over, and so are verdicts, for which
-        `record_verdict` wants to know whose they are.
+        *as_of* is what `forgettings` was when what they build on was looked at; where that has changed, a
+        complete list counts as begun. Leads and replies that are not lasting are passed over, and so are
+        verdicts, for which `record_verdict` wants to know whose they are.
         """
         return self._writer.submit(
-            lambda connection: recording.record(connection, facts),
-            lambda held: held.record(facts),
+            lambda connection: recording.record(connection, self._as_of(facts, as_of)),
+            lambda held: held.record(self._as_of(facts, as_of)),
         )
+
+    def _as_of(self, facts: Sequence[Fact], as_of: int | None) -> Sequence[Fact]:
+        if as_of is None or (as_of == self._forgettings and not as_of % 2):
+            return facts
+        return [
+            replace(fact, state=SnapshotState.PENDING)
+            if isinstance(fact, Snapshot) and fact.state is SnapshotState.COMPLETE
+            else fact
+            for fact in facts
+        ]
 
     def record_verdict(self, fingerprint: str, verdict: Verdict) -> "Future[None]":
         """Write down what upstream said to the credential named *fingerprint*."""
@@ -132,10 +149,17 @@ class Catalog(Overlay):
 
     def dropped(self, digests: Sequence[Digest]) -> "Future[None]":
         """Note that the blobs of these sha256 are here no longer."""
-        return self._writer.submit(
-            lambda connection: recording.drop(connection, digests),
-            lambda held: held.dropped(digests),
+        return self._dropping(
+            self._writer.submit(
+                lambda connection: recording.drop(connection, digests),
+                lambda held: held.dropped(digests),
+            )
         )
+
+    @property
+    def drops(self) -> int:
+        """How often content was taken away: what was whole at the same number is whole still."""
+        return self._drops
 
     def touch(self, digests: Sequence[Digest]) -> "Future[None]":
         """Note that the blobs of these sha256 were wanted, in this order; unknown ones are passed over."""
@@ -150,6 +174,61 @@ class Catalog(Overlay):
             lambda connection: recording.link(connection, [(name, sha256)]),
             lambda held: held.stored([], [(name, sha256)], 0),
         )
+
+    @property
+    def last_use(self) -> int:
+        """The number of the last use of any blob."""
+        return self._last_use
+
+    # ── what the operator removes ──────────────────────────────────────────────────────────────
+
+    def forget(self, repo: Repo, commit: str = "") -> None:
+        """Forget *commit* of *repo* and the refs onto it; without it the repo, its audience, its names.
+
+        Blocks until it is done, which takes as long as it took to record; nobody sees any of it from the
+        start. Raises `StoreError` when the disk refuses: the three that forget are done there or not at all.
+        """
+        with self._forgetting():
+            key = forgetting.hide(self._do, repo, commit)
+        if key is not None:
+            forgetting.take(self._do, key, whole=not commit)
+
+    def forget_replies(self, keys: Sequence[str]) -> None:
+        """Forget upstream's answers kept under *keys*."""
+        with self._forgetting():
+            self._do(lambda connection: forgetting.replies(connection, keys))
+
+    def unlink(self, names: Sequence[Digest]) -> None:
+        """Forget what each of *names* is stored as: the next word about it stands."""
+        with self._forgetting():
+            self._do(lambda connection: forgetting.links(connection, names))
+        self._drops += 1
+
+    def _dropping(self, done: "Future[None]") -> "Future[None]":
+        """Count what takes content away, once readers see that it is gone."""
+
+        def count(_done: "Future[None]") -> None:
+            self._drops += 1
+
+        done.add_done_callback(count)
+        return done
+
+    @property
+    def forgettings(self) -> int:
+        """A number that grows when forgetting begins, and once more when it is out of sight."""
+        return self._forgettings
+
+    @contextmanager
+    def _forgetting(self) -> Iterator[None]:
+        with self._forgets:
+            self._forgettings += 1
+            try:
+                yield
+            finally:
+                self._forgettings += 1
+
+    def _do(self, work: Work) -> None:
+        self._writer.submit(work).result()
 
     def _uses(self, number: int) -> int:
         """Count *number* uses and return the first of them."""

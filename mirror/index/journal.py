@@ -6,7 +6,7 @@ one JSON object a line (`mirror.index.lines`).
 
 One batch is one write and one sync. A crash may leave a torn end: it is cut off when the file is opened,
 and any other line that cannot be read is passed over and reported. Later lines overrule earlier ones about
-the same thing, but for links, where the first word stands.
+the same thing, but for links, where the first word stands until it is taken back.
 """
 
 import os
@@ -18,7 +18,7 @@ from typing import Any, Final, Self, TypeAlias
 
 from mirror.digest import Digest
 from mirror.errors import StoreUnusableError
-from mirror.index.lines import Line, Link, Note, Unknown, decode, encode, subject
+from mirror.index.lines import Holding, Line, Link, Note, Unknown, decode, encode
 from mirror.names import Alias, Ref, Visibility
 
 Write: TypeAlias = Callable[[Path, bytes], None]
@@ -146,6 +146,12 @@ class Journal:
                 raise _unusable(self._path, error) from error
             return gone
 
+    def redundant(self) -> int:
+        """How many of its lines no longer count; reads all of it."""
+        with self._lock:
+            live, lines = self._live()
+        return lines - len(live)
+
     # ── reading ────────────────────────────────────────────────────────────────────────────────
 
     def replay(self) -> Iterator[Line]:
@@ -166,22 +172,15 @@ class Journal:
 
     def _live(self) -> tuple[dict[object, tuple[Line | Unknown, bytes]], int]:
         """The lines that hold, by what they are about, and how many lines there are in all."""
-        live: dict[object, tuple[Line | Unknown, bytes]] = {}
-        number = 0
+        holding, number = Holding(), 0
         with self._path.open("rb") as file:
             for number, text in enumerate(file, start=1):
                 line = decode(text)
                 if line is None:
                     self._damaged(f"Line {number} of {self._path.name} cannot be read: skipped.")
                     continue
-                about = subject(line)
-                if isinstance(line, Link) and about in live:
-                    continue
-                # Taken out first, so that what is said again moves to the end.
-                live.pop(about, None)
-                if not (isinstance(line, Note) and line.value is None):
-                    live[about] = line, text
-        return live, number
+                holding.take(line, text)
+        return holding.live, number
 
     def _reopen(self) -> None:
         self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)

@@ -8,7 +8,7 @@ waiting for the writer. Nothing here knows how old is too old: facts come back w
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from mirror.errors import StoreUnusableError
 from mirror.index import packing, schema
 from mirror.index.codec import decode_reply
 from mirror.index.protocol import RepoRow, StoredBlob, Totals
+from mirror.index.shown import THIS_REPO, THIS_SNAPSHOT, Shown, key_of, repo_row
 from mirror.names import (
     Access,
     Alias,
@@ -35,24 +36,25 @@ from mirror.names import (
 # request: the last few are kept, and read again only when they changed.
 _INFOS_KEPT: Final = 8
 
+# Contents are told in pages of this many.
+_PAGE: Final = 1000
+
 _LEAST: Final = b""
 _GREATEST: Final = b"\xff"  # begins no UTF-8 text
 
 _COLUMNS: Final = "e.path, e.depth, e.kind, e.size, e.oid, e.digest, e.xet, e.raw"
-_THIS_REPO: Final = "(SELECT id FROM repos WHERE hub = ? AND name = ?)"
-_THIS_SNAPSHOT: Final = f"(SELECT id FROM snapshots WHERE repo = {_THIS_REPO} AND commit_id = ?)"
 
-_REF: Final = f"SELECT commit_id, seen_at FROM refs WHERE repo = {_THIS_REPO} AND revision = ?"
+_REF: Final = f"SELECT commit_id, seen_at FROM refs WHERE repo = {THIS_REPO} AND revision = ?"
 _REFS: Final = (
-    f"SELECT revision, commit_id, seen_at FROM refs WHERE repo = {_THIS_REPO} ORDER BY revision"
+    f"SELECT revision, commit_id, seen_at FROM refs WHERE repo = {THIS_REPO} ORDER BY revision"
 )
 _HEAD: Final = f"""
     SELECT id, state, view, seen_at, info_version FROM snapshots
-    WHERE repo = {_THIS_REPO} AND commit_id = ? AND state IS NOT NULL
+    WHERE repo = {THIS_REPO} AND commit_id = ? AND state IS NOT NULL
 """
 _INFO: Final = "SELECT info_version, info FROM snapshots WHERE id = ?"
 _ENTRY: Final = (
-    f"SELECT {_COLUMNS} FROM entries e WHERE e.snapshot = {_THIS_SNAPSHOT} AND e.path = ?"
+    f"SELECT {_COLUMNS} FROM entries e WHERE e.snapshot = {THIS_SNAPSHOT} AND e.path = ?"
 )
 _ABSENT: Final = f"""
     SELECT EXISTS (SELECT 1 FROM absences WHERE snapshot = s.id AND path = ?1)
@@ -61,26 +63,26 @@ _ABSENT: Final = f"""
     FROM snapshots s WHERE s.repo = (SELECT id FROM repos WHERE hub = ?2 AND name = ?3)
         AND s.commit_id = ?4
 """
-_ABSENCES: Final = f"SELECT path FROM absences WHERE snapshot = {_THIS_SNAPSHOT} ORDER BY path"
+_ABSENCES: Final = f"SELECT path FROM absences WHERE snapshot = {THIS_SNAPSHOT} ORDER BY path"
 _BELOW: Final = f"""
     SELECT {_COLUMNS} FROM entries e
-    WHERE e.snapshot = {_THIS_SNAPSHOT} AND e.path > ? AND e.path < ?
+    WHERE e.snapshot = {THIS_SNAPSHOT} AND e.path > ? AND e.path < ?
     ORDER BY e.path LIMIT ?
 """
 _CHILDREN: Final = f"""
     SELECT {_COLUMNS} FROM entries e INDEXED BY entries_by_depth
-    WHERE e.snapshot = {_THIS_SNAPSHOT} AND e.depth = ? AND e.path > ? AND e.path < ?
+    WHERE e.snapshot = {THIS_SNAPSHOT} AND e.depth = ? AND e.path > ? AND e.path < ?
     ORDER BY e.path LIMIT ?
 """
 _BY_DIGEST: Final = f"""
     SELECT s.commit_id, {_COLUMNS}
     FROM contents c JOIN entries e ON e.id = c.entry JOIN snapshots s ON s.id = e.snapshot
-    WHERE c.repo = {_THIS_REPO} AND c.digest = ? AND e.digest = c.digest
+    WHERE c.repo = {THIS_REPO} AND c.digest = ? AND e.digest = c.digest AND s.repo = c.repo
 """
 _BY_XET: Final = f"""
     SELECT s.commit_id, {_COLUMNS}
     FROM xets x JOIN entries e ON e.id = x.entry JOIN snapshots s ON s.id = e.snapshot
-    WHERE x.repo = {_THIS_REPO} AND x.xet = ? AND e.xet = x.xet
+    WHERE x.repo = {THIS_REPO} AND x.xet = ? AND e.xet = x.xet AND s.repo = x.repo
 """
 _VISIBILITY: Final = """
     SELECT private, gated, visibility_at FROM repos
@@ -99,6 +101,20 @@ _REPLY: Final = "SELECT value FROM replies WHERE key = ?"
 _FORMS: Final = "SELECT 1 FROM replies WHERE key >= ? AND key < ? LIMIT ?"
 _LINK: Final = "SELECT sha256 FROM links WHERE name = ?"
 _LINKED: Final = "SELECT name FROM links WHERE sha256 = ?"
+_COMMITS: Final = f"SELECT commit_id FROM snapshots WHERE repo = {THIS_REPO}"
+_HOLDERS: Final = """
+    SELECT r.hub, r.name FROM contents c JOIN repos r ON r.id = c.repo WHERE c.digest = ?
+"""
+_KEYS: Final = "SELECT key FROM replies WHERE key > ? ORDER BY key LIMIT ?"
+_CONTENTS: Final = """
+    SELECT c.digest, c.repo, r.hub, r.name, coalesce(b.sha256, l.sha256),
+        coalesce(b.size, d.size), coalesce(b.used, d.used)
+    FROM contents c JOIN repos r ON r.id = c.repo
+        LEFT JOIN blobs b ON b.sha256 = c.digest
+        LEFT JOIN links l ON l.name = c.digest
+        LEFT JOIN blobs d ON d.sha256 = l.sha256
+    WHERE (c.digest, c.repo) > (?, ?) AND c.stored ORDER BY c.digest, c.repo LIMIT ?
+"""
 _LEAST_RECENT: Final = """
     SELECT sha256, size, used FROM blobs WHERE used > ? ORDER BY used LIMIT ?
 """
@@ -109,7 +125,7 @@ _REPOS: Final = """
 """
 
 
-class Lookups:
+class Lookups(Shown):
     """What can be read of the catalog at *path*, from any thread."""
 
     def __init__(self, path: Path) -> None:
@@ -124,19 +140,19 @@ class Lookups:
 
     def ref(self, repo: Repo, revision: str) -> Ref | None:
         """The commit that *revision* was last seen at."""
-        row = self._row(_REF, *_key(repo), packing.name(revision))
+        row = self._row(_REF, *key_of(repo), packing.name(revision))
         return None if row is None else Ref(repo, revision, packing.unpack(row[0]), row[1])
 
     def refs(self, repo: Repo) -> Sequence[Ref]:
         """Every revision of *repo* ever seen, by name."""
         return [
             Ref(repo, packing.unname(revision), packing.unpack(commit), seen_at)
-            for revision, commit, seen_at in self._rows(_REFS, *_key(repo))
+            for revision, commit, seen_at in self._rows(_REFS, *key_of(repo))
         ]
 
     def snapshot(self, repo: Repo, commit: str) -> Snapshot | None:
         """The head of the file list of *commit*; `None` while only entries of it were seen."""
-        row = self._row(_HEAD, *_key(repo), packing.pack(commit))
+        row = self._row(_HEAD, *key_of(repo), packing.pack(commit))
         if row is None:
             return None
         number, state, view, seen_at, version = row
@@ -144,19 +160,23 @@ class Lookups:
             repo, commit, SnapshotState(state), view, self._info(number, version), seen_at
         )
 
+    def commits(self, repo: Repo) -> Sequence[str]:
+        """Every commit of *repo* of which something is known, in no order."""
+        return [packing.unpack(commit) for (commit,) in self._rows(_COMMITS, *key_of(repo))]
+
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
-        row = self._row(_ENTRY, *_key(repo), packing.pack(commit), packing.name(path))
+        row = self._row(_ENTRY, *key_of(repo), packing.pack(commit), packing.name(path))
         return None if row is None else packing.entry_of(row)
 
     def absent(self, repo: Repo, commit: str, path: str) -> bool:
         """Whether *path* is proved not to exist: upstream said so, or the list is complete without it."""
-        row = self._row(_ABSENT, packing.name(path), *_key(repo), packing.pack(commit))
+        row = self._row(_ABSENT, packing.name(path), *key_of(repo), packing.pack(commit))
         return row is not None and bool(row[0])
 
     def absences(self, repo: Repo, commit: str) -> Sequence[str]:
         """The paths that upstream was asked for and does not have at *commit*, in path order."""
-        rows = self._rows(_ABSENCES, *_key(repo), packing.pack(commit))
+        rows = self._rows(_ABSENCES, *key_of(repo), packing.pack(commit))
         return [packing.unname(path) for (path,) in rows]
 
     def listing(
@@ -170,7 +190,7 @@ class Lookups:
             low, high = inside + b"/", inside + b"0"  # 0 is what follows / in ASCII
             depth = folder.count("/") + 1
         low = max(low, packing.name(after))
-        key = (*_key(repo), packing.pack(commit))
+        key = (*key_of(repo), packing.pack(commit))
         rows = (
             self._rows(_BELOW, *key, low, high, limit)
             if recursive
@@ -200,12 +220,12 @@ class Lookups:
 
     def visibility(self, repo: Repo) -> Visibility | None:
         """Who may see *repo*, as last seen."""
-        row = self._row(_VISIBILITY, *_key(repo))
+        row = self._row(_VISIBILITY, *key_of(repo))
         return None if row is None else Visibility(repo, bool(row[0]), bool(row[1]), row[2])
 
     def alias(self, asked: Repo) -> Alias | None:
         """The repo that *asked* is another name of."""
-        row = self._row(_ALIAS, *_key(asked))
+        row = self._row(_ALIAS, *key_of(asked))
         if row is None:
             return None
         hub, target, upstream_id, seen_at = row
@@ -213,7 +233,7 @@ class Lookups:
 
     def verdict(self, fingerprint: str, repo: Repo, access: Access) -> Verdict | None:
         """What upstream last said to the credential named *fingerprint* about *repo* at *access*."""
-        row = self._row(_VERDICT, fingerprint, *_key(repo), int(access))
+        row = self._row(_VERDICT, fingerprint, *key_of(repo), int(access))
         return None if row is None else Verdict(repo, access, bool(row[0]), row[1])
 
     def accepted_anywhere(self, fingerprint: str) -> bool:
@@ -224,6 +244,10 @@ class Lookups:
         """Upstream's lasting answer kept under *key*."""
         row = self._row(_REPLY, packing.name(key))
         return None if row is None else decode_reply(row[0])
+
+    def reply_keys(self, after: str, limit: int) -> Sequence[str]:
+        """The keys of at most *limit* lasting answers, in order, from the first beyond *after*."""
+        return [packing.unname(key) for (key,) in self._rows(_KEYS, packing.name(after), limit)]
 
     def forms(self, document: str, limit: int) -> int:
         """In how many forms *document* (method and path) is kept, counted up to *limit*."""
@@ -238,7 +262,7 @@ class Lookups:
 
     def repos(self, *, public_only: bool) -> Sequence[RepoRow]:
         """Every repo that something is known of, by name; gated and unknown ones are not public."""
-        return [_repo_row(row) for row in self._rows(_REPOS, not public_only)]
+        return [repo_row(row) for row in self._rows(_REPOS, not public_only)]
 
     # ── blobs ──────────────────────────────────────────────────────────────────────────────────
 
@@ -247,10 +271,38 @@ class Lookups:
         row = self._row(_LINK, packing.linked(name))
         return None if row is None else Digest(SHA256, row[0].hex())
 
+    def names_of(self, sha256: Digest) -> Sequence[Digest]:
+        """The other names (git sha1, sources) that the blob *sha256* is known by."""
+        rows = self._rows(_LINKED, bytes.fromhex(sha256.hex))
+        return [packing.unlinked(name) for (name,) in rows]
+
+    def holders(self, sha256: Digest) -> Sequence[Repo]:
+        """The repos that have a file with the content of the blob *sha256*, by name."""
+        packed = bytes.fromhex(sha256.hex)
+        names = [packed, *(name for (name,) in self._rows(_LINKED, packed))]
+        rows = [row for name in names for row in self._rows(_HOLDERS, name)]
+        return sorted({Repo(hub, packing.unname(name)) for hub, name in rows})
+
+    def contents(self) -> Iterator[tuple[Repo, StoredBlob]]:
+        """Each distinct content of a repo that is stored, once for each of its names, by digest."""
+        rows = self._rows(_CONTENTS, b"", 0, _PAGE)
+        while rows:
+            for _, _, hub, name, sha256, size, used in rows:
+                if sha256 is not None and size is not None:
+                    blob = StoredBlob(packing.digest_of(sha256), size, used)
+                    yield Repo(hub, packing.unname(name)), blob
+            rows = self._rows(_CONTENTS, rows[-1][0], rows[-1][1], _PAGE)
+
     def blob(self, sha256: Digest) -> StoredBlob | None:
         """One stored blob."""
         row = self._row(_BLOB, bytes.fromhex(sha256.hex))
         return None if row is None else StoredBlob(sha256, *row)
+
+    def size_of(self, name: Digest) -> int | None:
+        """How many bytes the stored blob has that *name* names."""
+        sha256 = name if name.algorithm == SHA256 else self.sha256_of(name)
+        blob = None if sha256 is None else self.blob(sha256)
+        return None if blob is None else blob.size
 
     def totals(self) -> Totals:
         """What is stored, in all."""
@@ -267,7 +319,7 @@ class Lookups:
     # ── the connection ─────────────────────────────────────────────────────────────────────────
 
     def _found(self, query: str, repo: Repo, packed: packing.Packed) -> tuple[str, Entry] | None:
-        row = self._row(query, *_key(repo), packed)
+        row = self._row(query, *key_of(repo), packed)
         return None if row is None else (packing.unpack(row[0]), packing.entry_of(row[1:]))
 
     def _info(self, number: int, version: int) -> bytes:
@@ -313,14 +365,3 @@ class Lookups:
             for connection in self._opened:
                 connection.close()
             self._opened.clear()
-
-
-def _key(repo: Repo) -> tuple[str, bytes]:
-    return repo.hub, packing.name(repo.name)
-
-
-def _repo_row(row: Any) -> RepoRow:
-    hub, name, commits, files, files_stored, bytes_stored, private, gated, seen, last = row
-    repo = Repo(hub, packing.unname(name))
-    visibility = None if seen is None else Visibility(repo, bool(private), bool(gated), seen)
-    return RepoRow(repo, commits, files, files_stored, bytes_stored, visibility, last)

@@ -3,15 +3,18 @@
 While nothing is held, which is nearly always, each look-up is that of the file and one question more.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
-from mirror.digest import Digest
+from mirror.digest import SHA256, Digest
 from mirror.index import packing
 from mirror.index.held import BOUND, Held
 from mirror.index.lookups import Lookups
 from mirror.index.protocol import RepoRow, StoredBlob, Totals
+from mirror.index.shown import LOWER
 from mirror.names import (
     Access,
     Alias,
@@ -24,6 +27,8 @@ from mirror.names import (
     Verdict,
     Visibility,
 )
+
+_PAGE: Final = 1000
 
 
 class Overlay:
@@ -55,6 +60,15 @@ class Overlay:
         if kept is not None and kept.head is not None:
             return kept.head
         return self._file.snapshot(repo, commit)
+
+    def commits(self, repo: Repo) -> Sequence[str]:
+        """Every commit of *repo* of which something is known, in no order."""
+        commits = self._file.commits(repo)
+        if not self._held.something:
+            return commits
+        with self._held.lock:
+            held = [commit for of, commit in self._held.commits if of == repo]
+        return list(dict.fromkeys([*commits, *held]))
 
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
@@ -168,6 +182,15 @@ class Overlay:
         """Upstream's lasting answer kept under *key*."""
         return self._held.replies.get(key) or self._file.reply(key)
 
+    def reply_keys(self, after: str, limit: int) -> Sequence[str]:
+        """The keys of at most *limit* lasting answers, in order, from the first beyond *after*."""
+        page = self._file.reply_keys(after, limit)
+        if not self._held.something:
+            return page
+        with self._held.lock:
+            newer = [key for key in self._held.replies if key > after]
+        return sorted({*page, *newer})[:limit]
+
     def forms(self, document: str, limit: int) -> int:
         """In how many forms *document* is kept, counted up to *limit*."""
         kept = self._file.forms(document, limit)
@@ -196,11 +219,111 @@ class Overlay:
         rows = sorted([*rows, *self._held.rows({row.repo for row in rows})], key=_by_repo)
         return [row for row in rows if not public_only or _is_public(row.visibility)]
 
+    def row(self, repo: Repo) -> RepoRow | None:
+        """What `repos` says of *repo*."""
+        if not self._held.something:
+            return self._file.row(repo)
+        return next((row for row in self.repos(public_only=False) if row.repo == repo), None)
+
+    def shown(self, text: str, *, after: Repo | None, limit: int) -> Sequence[RepoRow]:
+        """Public repos of which bytes are stored and whose name has *text* in it, at most *limit*."""
+        if not self._held.something:
+            return self._file.shown(text, after=after, limit=limit)
+        found = text.translate(LOWER)
+        rows = [
+            row
+            for row in self._shown()
+            if (after is None or row.repo > after) and found in row.repo.name.translate(LOWER)
+        ]
+        return rows[:limit]
+
+    def shown_counts(self) -> Mapping[tuple[str, str], int]:
+        """How many repos `shown` could show, by hub and the first word of the name."""
+        if not self._held.something:
+            return self._file.shown_counts()
+        return Counter(
+            (row.repo.hub, row.repo.name.rpartition("/")[0].partition("/")[0])
+            for row in self._shown()
+        )
+
+    def _shown(self) -> Iterator[RepoRow]:
+        return (row for row in self.repos(public_only=True) if row.bytes_stored)
+
+    def missing(self, repo: Repo, commit: str, *, after: str = "", limit: int) -> Sequence[str]:
+        """Paths of *commit* whose content is known and not here, in order behind *after*, at most *limit*."""
+        if not self._held.something:
+            return self._file.missing(repo, commit, after=after, limit=limit)
+        found: list[str] = []
+        while len(found) < limit:
+            page = self.listing(repo, commit, "", recursive=True, after=after, limit=_PAGE)
+            found += [
+                entry.path
+                for entry in page
+                if entry.digest is not None and self.size_of(entry.digest) is None
+            ]
+            if len(page) < _PAGE:
+                break
+            after = page[-1].path
+        return found[:limit]
+
+    def keys(self, begin: str, *, after: str, limit: int) -> Sequence[str]:
+        """Keys of lasting replies that begin with *begin*, in order behind *after*, at most *limit*."""
+        keys = self._file.keys(begin, after=after, limit=limit)
+        if not self._held.something:
+            return keys
+        with self._held.lock:
+            held = {key for key in self._held.replies if key.startswith(begin) and key > after}
+        return sorted(held.union(keys))[:limit]
+
     # ── blobs ──────────────────────────────────────────────────────────────────────────────────
 
     def sha256_of(self, name: Digest) -> Digest | None:
         """The name in the store of what *name* (a git sha1, a source) names."""
         return self._file.sha256_of(name) or self._held.links.get(name)
+
+    def size_of(self, name: Digest) -> int | None:
+        """How many bytes the stored blob has that *name* names."""
+        sha256 = name if name.algorithm == SHA256 else self.sha256_of(name)
+        if sha256 is None:
+            return None
+        held = self._held.blobs.get(sha256)
+        if held is not None:
+            return held.size
+        return None if sha256 in self._held.hidden else self._file.size_of(sha256)
+
+    def names_of(self, sha256: Digest) -> Sequence[Digest]:
+        """The other names (git sha1, sources) that the blob *sha256* is known by."""
+        names = self._file.names_of(sha256)
+        if not self._held.something:
+            return names
+        with self._held.lock:
+            held = [name for name, known in self._held.links.items() if known == sha256]
+        return list(dict.fromkeys([*names, *held]))
+
+    def holders(self, sha256: Digest) -> Sequence[Repo]:
+        """The repos that have a file with the content of the blob *sha256*, by name."""
+        found = set(self._file.holders(sha256))
+        if not self._held.something:
+            return sorted(found)
+        names = {sha256, *self.names_of(sha256)}
+        with self._held.lock:
+            found |= {
+                repo
+                for (repo, _), kept in self._held.commits.items()
+                if any(entry.digest in names for entry in kept.entries.values())
+            }
+        return sorted(found)
+
+    def blob(self, sha256: Digest) -> StoredBlob | None:
+        """One stored blob."""
+        held = self._held.blobs.get(sha256)
+        if held is not None or sha256 in self._held.hidden:
+            return held
+        return self._file.blob(sha256)
+
+    def contents(self) -> Iterator[tuple[Repo, StoredBlob]]:
+        """Each distinct content of a repo that is stored, once for each of its names, by digest."""
+        return self._file.contents()
 
     def totals(self) -> Totals:
         """What is stored, in all."""

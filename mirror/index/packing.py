@@ -77,6 +77,13 @@ def linked(digest: Digest) -> bytes:
     return b"\0" + packed if digest.algorithm == SOURCE else packed
 
 
+def unlinked(packed: bytes) -> Digest:
+    """Read back what `linked` packed."""
+    if len(packed) > 32:
+        return Digest(SOURCE, packed[1:].hex())
+    return digest_of(packed)
+
+
 def entry_row(entry: Entry) -> EntryRow:
     """The columns ``path, depth, kind, size, oid, digest, xet, raw`` of *entry*."""
     digest = None if entry.digest is None else bytes.fromhex(entry.digest.hex)

@@ -4,7 +4,7 @@ The catalog is the one that serves; a double in memory passes the same suite, so
 above may use either and mean both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -68,8 +68,11 @@ class Index(Protocol):
 
     # ── what upstream said ─────────────────────────────────────────────────────────────────────
 
-    def record(self, facts: Sequence[Fact]) -> "Future[None]":
+    def record(self, facts: Sequence[Fact], as_of: int | None = None) -> "Future[None]":
         """Write *facts* down, all of them or none.
+
+        *as_of* is what `forgettings` was when what they build on was looked at. Where that has changed, a
+        complete list may lack its first pages by now: it counts as begun.
 
         Leads and replies that are not lasting are passed over, and so are verdicts, for which
         `record_verdict` wants to know whose they are. A complete snapshot stays complete; an empty
@@ -91,6 +94,10 @@ class Index(Protocol):
 
     def snapshot(self, repo: Repo, commit: str) -> Snapshot | None:
         """The head of the file list of *commit*; `None` while only entries of it were seen."""
+        ...
+
+    def commits(self, repo: Repo) -> Sequence[str]:
+        """Every commit of *repo* of which something is known, in no order."""
         ...
 
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
@@ -142,6 +149,10 @@ class Index(Protocol):
         """Upstream's lasting answer kept under *key*."""
         ...
 
+    def reply_keys(self, after: str, limit: int) -> Sequence[str]:
+        """The keys of at most *limit* lasting answers, in order, from the first beyond *after*."""
+        ...
+
     def forms(self, document: str, limit: int) -> int:
         """In how many forms *document* is kept, counted up to *limit*.
 
@@ -151,6 +162,29 @@ class Index(Protocol):
 
     def repos(self, *, public_only: bool) -> Sequence[RepoRow]:
         """Every repo that something is known of, by name; gated and unknown ones are not public."""
+        ...
+
+    def row(self, repo: Repo) -> RepoRow | None:
+        """What `repos` says of *repo*."""
+        ...
+
+    def shown(self, text: str, *, after: Repo | None, limit: int) -> Sequence[RepoRow]:
+        """Public repos of which bytes are stored and whose name has *text* in it, at most *limit*.
+
+        By name, from the first behind *after*. *text* is found in either case of ASCII letters.
+        """
+        ...
+
+    def shown_counts(self) -> Mapping[tuple[str, str], int]:
+        """How many repos `shown` could show: by hub and the first word of the name (``models``)."""
+        ...
+
+    def missing(self, repo: Repo, commit: str, *, after: str = "", limit: int) -> Sequence[str]:
+        """Paths of *commit* whose content is known and not here, in order behind *after*, at most *limit*."""
+        ...
+
+    def keys(self, begin: str, *, after: str, limit: int) -> Sequence[str]:
+        """Keys of lasting replies that begin with *begin*, in order behind *after*, at most *limit*."""
         ...
 
     # ── what the store holds ───────────────────────────────────────────────────────────────────
@@ -180,12 +214,71 @@ class Index(Protocol):
         """The name in the store of what *name* (a git sha1, a source) names."""
         ...
 
+    @property
+    def drops(self) -> int:
+        """How often content was taken away: what was whole at the same number is whole still."""
+        ...
+
+    def size_of(self, name: Digest) -> int | None:
+        """How many bytes the stored blob has that *name* (any digest, a source) names; `None` without one."""
+        ...
+
+    def names_of(self, sha256: Digest) -> Sequence[Digest]:
+        """The other names (git sha1, sources) that the blob *sha256* is known by."""
+        ...
+
+    def holders(self, sha256: Digest) -> Sequence[Repo]:
+        """The repos that have a file with the content of the blob *sha256*, by name."""
+        ...
+
+    def blob(self, sha256: Digest) -> StoredBlob | None:
+        """One stored blob."""
+        ...
+
+    @property
+    def last_use(self) -> int:
+        """The number of the last use of any blob."""
+        ...
+
+    def contents(self) -> Iterator[tuple[Repo, StoredBlob]]:
+        """Each distinct content of a repo that is stored, once for each of its names, by digest.
+
+        What the disk does not take yet is not among them.
+        """
+        ...
+
     def totals(self) -> Totals:
         """What is stored, in all."""
         ...
 
     def least_recent(self, *, after: int, limit: int) -> Sequence[StoredBlob]:
         """At most *limit* blobs in order of last use, from the first whose counter is beyond *after*."""
+        ...
+
+    # ── what the operator removes ──────────────────────────────────────────────────────────────
+
+    def forget(self, repo: Repo, commit: str = "") -> None:
+        """Forget *commit* of *repo* and the refs onto it; without it the repo, its audience, its names.
+
+        Blocks until it is done, which takes as long as it took to record; nobody sees any of it from the
+        start. Raises `StoreError` when the disk refuses: the three that forget are done there or not at all.
+        """
+        ...
+
+    @property
+    def forgettings(self) -> int:
+        """A number that grows when forgetting begins, and once more when it is out of sight.
+
+        What was looked up while it changed, or was odd, may be half of what was known.
+        """
+        ...
+
+    def forget_replies(self, keys: Sequence[str]) -> None:
+        """Forget upstream's answers kept under *keys*."""
+        ...
+
+    def unlink(self, names: Sequence[Digest]) -> None:
+        """Forget what each of *names* is stored as: the next word about it stands."""
         ...
 
     @property

@@ -12,7 +12,7 @@ from typing import Final
 
 from mirror.digest import Digest
 from mirror.index.journal import Journal
-from mirror.index.lines import Link, Note
+from mirror.index.lines import Forget, Link, Note, Unlink
 from mirror.index.protocol import Index
 from mirror.index.records import Records, SnapshotRecord
 from mirror.names import Entries, Ref, SnapshotState, Visibility
@@ -54,8 +54,8 @@ def rebuild(
                 links.append((line.name, line.sha256))
             case Ref() | Visibility():
                 latest.note(line)
-            case Note():
-                pass  # the operator's word is read from the journal itself
+            case Note() | Unlink() | Forget():
+                pass  # the operator's word is read from the journal itself; the others hold nothing
             case alias:
                 waiting.append(catalog.record([alias]))
     waiting.append(catalog.record(list(latest.facts())))

@@ -74,6 +74,10 @@ class Records:
         """Write down a lasting reply, in place of an earlier one to the same question."""
         return self._put(self._path("reply", reply.key), encode_reply(reply))
 
+    def reply_path(self, key: str) -> Path:
+        """Where the lasting reply kept under *key* is."""
+        return self._path("reply", key)
+
     def forget(self, repo: Repo, commit: str) -> None:
         """Remove the record of *commit*, if there is one."""
         self.path(repo, commit).unlink(missing_ok=True)

@@ -9,7 +9,8 @@
             │      :
             │    links ───── blobs          git blob sha1 → sha256; what is stored, and when last used
             └─< xets ─────── entries        the same by its Xet hash, if that was ever shown
-    aliases   verdicts   replies   totals   each by its own key
+    aliases   verdicts   replies            each by its own key
+    totals   shown                          counts, kept by triggers
 
 The catalog is a cache of the records and the journal. A file of another version, or a damaged one, is
 thrown away and rebuilt from them; nothing is ever migrated, so no migration can be wrong. Until a rebuild
@@ -28,6 +29,7 @@ from typing import Final
 
 from mirror.errors import MirrorError, StoreCorruptError, StoreFullError, StoreUnusableError
 from mirror.index.tally import Tally
+from mirror.index.triggers import TRIGGERS
 
 # The number of the packing: to be raised when the same columns come to mean something else.
 _PACKING: Final = 1
@@ -47,6 +49,13 @@ CREATE TABLE repos (
     bytes_stored INTEGER NOT NULL DEFAULT 0,
     UNIQUE (hub, name)
 ) STRICT;
+-- What pages show to everybody, in the order in which they show it.
+CREATE INDEX repos_shown ON repos (hub, name) WHERE private = 0 AND gated = 0 AND bytes_stored > 0;
+
+-- How many those are, by hub and first word of the name: probes ask often, and counting takes a while.
+CREATE TABLE shown (
+    hub TEXT NOT NULL, kind BLOB NOT NULL, repos INTEGER NOT NULL, PRIMARY KEY (hub, kind)
+) WITHOUT ROWID, STRICT;
 
 CREATE TABLE refs (
     repo INTEGER NOT NULL,
@@ -58,8 +67,10 @@ CREATE TABLE refs (
 
 -- state is NULL while only entries of the commit were seen, never its head.
 -- info is last: SQLite reads the overflow pages of a large one only when it is asked for.
+-- A number is never given twice: descriptions that readers keep are known by it. repo is below zero for
+-- one that is being forgotten (mirror.index.forgetting).
 CREATE TABLE snapshots (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     repo INTEGER NOT NULL,
     commit_id ANY NOT NULL,
     state TEXT,
@@ -158,74 +169,8 @@ CREATE TABLE replies (
 ) WITHOUT ROWID, STRICT;
 """
 
-# An entry is known by its content too; the first one that has it stands for all of them.
-_KNOW_CONTENT: Final = """
-    INSERT INTO contents (digest, repo, size, stored, entry)
-    SELECT NEW.digest, repo, NEW.size,
-        EXISTS (SELECT 1 FROM blobs WHERE sha256 = NEW.digest)
-            OR EXISTS (SELECT 1 FROM links JOIN blobs USING (sha256) WHERE name = NEW.digest),
-        NEW.id
-    FROM snapshots WHERE id = NEW.snapshot
-    ON CONFLICT (digest, repo) DO NOTHING;
-"""
-_KNOW_XET: Final = """
-    INSERT INTO xets (xet, repo, entry)
-    SELECT NEW.xet, repo, NEW.id FROM snapshots WHERE id = NEW.snapshot
-    ON CONFLICT (xet, repo) DO NOTHING;
-"""
-
-_TRIGGERS: Final = f"""
-CREATE TRIGGER commit_known AFTER INSERT ON snapshots BEGIN
-    UPDATE repos SET commits = commits + 1 WHERE id = NEW.repo;
-END;
-
-CREATE TRIGGER entry_known AFTER INSERT ON entries WHEN NEW.digest IS NOT NULL BEGIN
-    {_KNOW_CONTENT}
-END;
-CREATE TRIGGER entry_changed AFTER UPDATE ON entries WHEN NEW.digest IS NOT NULL BEGIN
-    {_KNOW_CONTENT}
-END;
-CREATE TRIGGER xet_known AFTER INSERT ON entries WHEN NEW.xet <> '****' BEGIN
-    {_KNOW_XET}
-END;
-CREATE TRIGGER xet_changed AFTER UPDATE ON entries WHEN NEW.xet <> '****' BEGIN
-    {_KNOW_XET}
-END;
-
-CREATE TRIGGER content_known AFTER INSERT ON contents BEGIN
-    UPDATE repos SET files = files + 1, files_stored = files_stored + NEW.stored,
-        bytes_stored = bytes_stored + NEW.stored * NEW.size
-    WHERE id = NEW.repo;
-END;
-CREATE TRIGGER content_moved AFTER UPDATE OF stored ON contents WHEN OLD.stored <> NEW.stored BEGIN
-    UPDATE repos SET files_stored = files_stored + NEW.stored - OLD.stored,
-        bytes_stored = bytes_stored + (NEW.stored - OLD.stored) * NEW.size
-    WHERE id = NEW.repo;
-END;
-
-CREATE TRIGGER blob_stored AFTER INSERT ON blobs BEGIN
-    UPDATE totals SET blobs = blobs + 1, size = size + NEW.size;
-    UPDATE contents SET stored = 1 WHERE digest = NEW.sha256;
-    UPDATE contents SET stored = 1
-        WHERE digest IN (SELECT name FROM links WHERE sha256 = NEW.sha256);
-END;
-CREATE TRIGGER blob_resized AFTER UPDATE OF size ON blobs BEGIN
-    UPDATE totals SET size = size + NEW.size - OLD.size;
-END;
-CREATE TRIGGER blob_dropped AFTER DELETE ON blobs BEGIN
-    UPDATE totals SET blobs = blobs - 1, size = size - OLD.size;
-    UPDATE contents SET stored = 0 WHERE digest = OLD.sha256;
-    UPDATE contents SET stored = 0
-        WHERE digest IN (SELECT name FROM links WHERE sha256 = OLD.sha256);
-END;
-CREATE TRIGGER blob_linked AFTER INSERT ON links BEGIN
-    UPDATE contents SET stored = 1
-        WHERE digest = NEW.name AND EXISTS (SELECT 1 FROM blobs WHERE sha256 = NEW.sha256);
-END;
-"""
-
-# The version is the sum of what is written above, so a change of the tables cannot forget to raise it.
-SCHEMA_VERSION: Final = zlib.crc32(f"{_PACKING}{_TABLES}{_TRIGGERS}".encode()) & 0x7FFFFFFF
+# The version is the sum of what is written, so a change of tables or triggers cannot forget to raise it.
+SCHEMA_VERSION: Final = zlib.crc32(f"{_PACKING}{_TABLES}{TRIGGERS}".encode()) & 0x7FFFFFFF
 
 # What a writer and a reader keep of the file in memory, in KiB. An unsorted tree of 100 000 entries
 # dirties some 40 MiB of index pages; with the default of 2 MiB each of them is written many times.
@@ -371,7 +316,7 @@ def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
         connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
         if create:
             connection.executescript(
-                f"BEGIN; {_TABLES} {_TRIGGERS} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                f"BEGIN; {_TABLES} {TRIGGERS} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
     except BaseException:
         connection.close()

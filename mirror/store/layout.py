@@ -17,6 +17,8 @@
     ├─ sent/<name>.json          what receivers of bundles have (`mirror.bundle.bundlesent`)
     ├─ running                   there while a run has not ended in good order (`mirror.upkeep.running`)
     ├─ scrub.json                how far the scrub is (`mirror.upkeep.scrub`)
+    ├─ stats.json                bytes and requests by the hour (`mirror.upkeep.history`)
+    ├─ uses.json                 which use of a blob was when (`mirror.upkeep.lastuse`)
     ├─ secret                    32 random bytes, 0600: the key of fingerprints and of tokens
     ├─ lock                      held by the one process that writes
     └─ control.sock              how the command line reaches that process, 0600
@@ -56,7 +58,7 @@ class Layout:
 
     __slots__ = (
         "blobs", "control", "data", "incoming", "index", "journal", "lock", "memo", "partials", "quarantine",
-        "records", "root", "running", "scrub", "secret_file", "sent", "sums",
+        "records", "root", "running", "scrub", "secret_file", "sent", "stats", "sums", "uses",
     )  # fmt: skip
 
     def __init__(self, data: Path) -> None:
@@ -74,6 +76,8 @@ class Layout:
         self.sent = self.root / "sent"
         self.running = self.root / "running"
         self.scrub = self.root / "scrub.json"
+        self.stats = self.root / "stats.json"
+        self.uses = self.root / "uses.json"
         self.secret_file = self.root / "secret"
         self.lock = self.root / "lock"
         self.control = self.root / "control.sock"
@@ -146,6 +150,24 @@ class Layout:
         except OSError as error:
             raise self._unusable(error) from error
 
+    def examine(self) -> None:
+        """See, without writing anything, that `prepare` would make the folders.
+
+        Raises `StoreUnusableError` as that does.
+        """
+        try:
+            self._refuse_unknown_version()
+            place = self.data
+            while not place.exists() and place != place.parent:
+                place = place.parent
+            if not place.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+            for folder in (place, self.root):
+                if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        except OSError as error:
+            raise self._unusable(error) from error
+
     def tidy(self) -> None:
         """Remove small files that a crash left half written; only the holder of the lock may."""
         for path in self.partials.iterdir():
@@ -178,6 +200,10 @@ class Layout:
             f"{self.secret_file} is not a secret of {_SECRET_SIZE} bytes that only its owner can read.",
             hint=f"Remove it and start again: rm {self.secret_file}",
         )
+
+    def readable(self) -> bool:
+        """Whether the folder of the blobs is there to be read: a volume may be gone while the mirror runs."""
+        return os.access(self.blobs, os.R_OK | os.X_OK)
 
     def free(self) -> int:
         """Bytes that may still be written to the disk of the data folder."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from mirror.digest import Digest
-from mirror.index.lines import Link, Note, Unknown, decode
+from mirror.index.lines import Line, Link, Unknown
 from mirror.index.lookups import Lookups
 from mirror.index.records import SnapshotRecord
 from mirror.names import Alias, Entry, Ref, Reply, Repo, Visibility
@@ -57,9 +57,9 @@ class Agreement:
             yield f"{repo} at {commit} lacks {len(missing)} paths, {missing[0]} among them."
         yield from self._refs(record.refs)
 
-    def line(self, text: bytes) -> Iterator[str]:
-        """Compare with one line of the journal that can be read."""
-        match decode(text):
+    def line(self, line: Line | Unknown) -> Iterator[str]:
+        """Compare with one line of the journal that holds."""
+        match line:
             case Link(name, sha256):
                 known = self._index.sha256_of(name)
                 if known is None:  # the first word stands, so another one is no disagreement
@@ -70,7 +70,7 @@ class Agreement:
                 yield f"The name {asked} is not known."
             case Visibility(repo=repo) if self._index.visibility(repo) is None:
                 yield f"The audience of {repo} is not known."
-            case Alias() | Visibility() | Note() | Unknown() | None:
+            case _:
                 pass
 
     def close(self) -> None:

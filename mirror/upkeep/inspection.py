@@ -28,7 +28,7 @@ def folders(layout: Layout) -> Iterator[Finding]:
             yield _damage("layout", layout, path, "This folder is missing or is none.")
     files = {
         layout.journal, layout.index, layout.secret_file, layout.lock, layout.control,
-        layout.running, layout.scrub,
+        layout.running, layout.scrub, layout.stats, layout.uses,
     }  # fmt: skip
     known = {path.name for path in expected | files}
     known |= {f"{layout.index.name}{suffix}" for suffix in _INDEX_FILES}

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mirror.digest import Digest
 from mirror.errors import StoreError
 from mirror.index.arrears import Arrears
 from mirror.index.catalog import Catalog
@@ -22,7 +21,6 @@ from mirror.index.records import Records
 from mirror.store import durable
 from mirror.store.blobs import BlobStore
 from mirror.store.layout import Layout
-from mirror.upkeep.pins import pinned
 from mirror.upkeep.running import End, RunMark
 
 
@@ -78,10 +76,6 @@ class Known:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
-
-    def pinned(self) -> frozenset[Digest]:
-        """The sha256 of every blob that is pinned and known; reads the whole journal."""
-        return pinned(self.journal, self.catalog)
 
     def _level(self, last: End) -> None:
         blobs = ((blob.digest, blob.size) for blob in self._store.walk())

@@ -19,7 +19,7 @@ from typing import Final
 from mirror.digest import Digest
 from mirror.errors import StoreError
 from mirror.index import schema
-from mirror.index.lines import Link, decode
+from mirror.index.lines import Holding, Line, Link, Unknown, decode
 from mirror.index.rebuild import rebuild
 from mirror.index.records import Record, Records, SnapshotRecord
 from mirror.store import durable
@@ -175,12 +175,10 @@ class Verification:
             for record in self._each_record():
                 if index is not None:
                     disagreements += index.record(record)
-            for text, finding in inspection.journal(layout):
-                if finding is not None:
-                    self._found(finding, self._copy_journal)
-                elif index is not None:
-                    disagreements += index.line(text)
+            lines = self._lines()
             if index is not None:
+                for line in lines:
+                    disagreements += index.line(line)
                 disagreements += index.blobs(self._held)
         finally:
             if index is not None:
@@ -198,6 +196,16 @@ class Verification:
                 self._index(sentence, level)
             if len(disagreements) > SHOWN:
                 self._index(f"It disagrees in {len(disagreements) - SHOWN} more points.", level)
+
+    def _lines(self) -> list[Line | Unknown]:
+        """The lines of the journal that hold."""
+        holding = Holding()
+        for text, finding in inspection.journal(self._layout):
+            if finding is not None:
+                self._found(finding, self._copy_journal)
+            elif (line := decode(text)) is not None:
+                holding.take(line, text)
+        return [line for line, _ in holding.live.values()]
 
     def _fresh(self) -> bool:
         """Whether nothing was ever stored: then there is nothing that an index could lack."""

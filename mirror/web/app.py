@@ -18,6 +18,7 @@ from mirror.cache.keeper import Keeper
 from mirror.errors import MalformedQuestionError, MirrorError, QuestionError
 from mirror.events import Observer, Served
 from mirror.messages import Answer, Relay, RequestHead
+from mirror.web import warm
 from mirror.web.accesslog import AccessLog
 from mirror.web.foreign import walled
 from mirror.web.heads import Heads
@@ -142,7 +143,7 @@ class App:
         try:
             trace.path = exchange.target.partition("?")[0] if exchange.target[:1] == "/" else "-"
             head = self._read(exchange, trace)
-            found = None if head.method == "OPTIONS" else self._operations.answer(head)
+            found = None if head.method == "OPTIONS" else await self._operations.answer(head)
             own = found is not None
             reply = found if found is not None else await self._ask(exchange, head, trace)
             if not exchange.body_whole:
@@ -208,6 +209,8 @@ class App:
             trace.keep = False
             if head.method in {"GET", "HEAD"}:
                 raise MalformedQuestionError(f"A {head.method} has no body.")
+        if head.path == warm.PATH:
+            return warm.answer(self._keeper, head, body)
         return await self._keeper.ask(head, body)
 
     async def _send(

@@ -1,179 +1,336 @@
 """The home page: what the mirror is doing, what it holds, and how to point clients at it.
 
 Server-rendered, so that it works in a text browser and with scripts off; ``static/home.js`` only keeps
-the numbers fresh. Every value is escaped on its way in: repo names are upstream's words, and the base
-URL is the client's. There is no inline style or script, so the page's policy can forbid both.
+the numbers fresh.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from typing import Final
-from urllib.parse import urlsplit
 
+from mirror.index.protocol import RepoRow, Totals
+from mirror.names import Repo
 from mirror.units import format_size
+from mirror.web.clientlines import client_lines, reaches_itself
+from mirror.web.frame import (
+    address,
+    count,
+    framed,
+    lasting,
+    mapping,
+    number,
+    repo_address,
+    rows,
+    text,
+    texts,
+)
+from mirror.web.plot import Traffic, percent, plot
 
-# A page with more rows than this is no overview; the rest is counted.
-MAX_REPOS: Final = 200
-_UNREACHABLE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _STATES: Final = {
     "online": "Online",
     "offline": "Offline: serving what is stored",
-    "degraded": "Upstream does not answer: serving what is stored",
+    "degraded": "Degraded",
+}
+# What is said of each kind of the Hub's repos, one and many.
+_KINDS: Final = {
+    "models": ("model", "models"),
+    "datasets": ("dataset", "datasets"),
+    "spaces": ("space", "spaces"),
+}
+_HUBS: Final = {
+    "huggingface": "Hugging Face Hub",
+    "whisper": "Whisper",
+    "torch": "PyTorch",
+    "github": "GitHub",
+    "tfhub": "TensorFlow Hub",
+    "kaggle": "Kaggle",
+    "spacy": "spaCy",
+    "ollama": "Ollama",
+    "nltk": "NLTK",
+    "keras": "Keras",
+    "tiktoken": "tiktoken",
+    "vision_transformers": "timm, from Google",
+    "beit": "timm, from Microsoft",
+    "fbaipublicfiles": "Facebook AI",
 }
 
-_PAGE: Final = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>modelmirror</title>
-<link rel="stylesheet" href="/-/static/home.css">
-<script src="/-/static/home.js" defer></script>
-</head>
-<body>
-<header>
-<h1>modelmirror</h1>
-<p class="state" id="state" data-state="{state}">{state_text}</p>
-<p class="about">version {version}, up <span id="uptime">{uptime}</span></p>
-</header>
-<main>
-<section aria-labelledby="store">
-<h2 id="store">Stored</h2>
-<dl class="figures">
-<div><dt>Held</dt><dd id="bytes">{held}</dd></div>
-<div><dt>Blobs</dt><dd id="blobs">{blobs}</dd></div>
-<div><dt>{room_word}</dt><dd id="room">{room}</dd></div>
-</dl>
-{repos}
-</section>
-<section aria-labelledby="fills-title">
-<h2 id="fills-title">Being fetched</h2>
-<ul class="fills" id="fills" aria-live="off">{fills}</ul>
-</section>
-<section aria-labelledby="use">
-<h2 id="use">Use it</h2>
-<p>Tools built on <code>huggingface_hub</code> need one variable: transformers, datasets, diffusers,
-vLLM, the <code>hf</code> command.</p>
-{clients}
-</section>
-</main>
-<footer>{upstreams}<nav><a href="/-/status">status</a> <a href="/-/metrics">metrics</a>
-<a href="/-/hook/">hook</a></nav></footer>
-</body>
-</html>
-"""
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the page shows of the shelf: *repos* that were found for *search* from behind *after*.
+
+    *more* tells whether the list goes on; *elsewhere* are the files of other hosts, by hub.
+    """
+
+    repos: Sequence[RepoRow] = ()
+    more: bool = False
+    search: str = ""
+    after: Repo | None = None
+    elsewhere: Mapping[str, Totals] = field(default_factory=dict)
 
 
-def render(report: Mapping[str, object], base_url: str) -> bytes:
-    """Render the page from the keeper's report, for a client that reaches the mirror at *base_url*."""
-    store = _mapping(report.get("store"))
-    quota = store.get("quota")
-    state = _text(report.get("state"))
-    page = _PAGE.format(
-        state=escape(state),
-        state_text=escape(_STATES.get(state, state)),
-        version=escape(_text(report.get("version"))),
-        uptime=_uptime(_number(report.get("uptime"))),
-        held=format_size(_number(store.get("bytes"))),
-        blobs=f"{_number(store.get('blobs')):,.0f}",
-        room_word="Free on disk" if quota is None else "Quota",
-        room=format_size(_number(store.get("free") if quota is None else quota)),
-        repos=_repos(_rows(report.get("repos"))),
-        fills=_fills(_rows(report.get("fills"))),
-        clients=_clients(base_url),
-        upstreams=_upstreams(report.get("upstreams")),
+def render(report: Mapping[str, object], stored: Stored, base_url: str, now: float) -> bytes:
+    """Render the page from the keeper's report, for a client that reaches the mirror at *base_url*.
+
+    *now* is the wall time.
+    """
+    state = text(report.get("state"))
+    header = (
+        f'<h1>modelmirror</h1>\n<p class="state" id="state" data-state="{escape(state)}" role="status">'
+        f"{escape(_STATES.get(state, state))}</p>\n"
+        f'<p class="about">version {escape(text(report.get("version")))}, up <span id="uptime">'
+        f"{lasting(number(report.get('uptime')))}</span></p>\n"
+        f'<ul class="reasons" id="reasons">{_reasons(report)}</ul>'
     )
-    return page.encode("utf-8", "replace")
+    sections = [
+        ("overview", "Overview", _figures(report) + _room(mapping(report.get("store")))),
+        ("fetching", "Being fetched", _fills(report)),
+        ("traffic", "Saved over time", _traffic(mapping(report.get("traffic")), now)),
+        ("stored", "Stored", _search(stored) + _repos(stored) + _elsewhere(stored)),
+        ("upstream", "Upstream", _upstreams(report)),
+        ("use", "Use it", _clients(base_url)),
+    ]
+    if not (number(mapping(report.get("store")).get("bytes")) or rows(report.get("fills"))):
+        sections.insert(1, sections.pop())  # Nothing is here yet: that is what there is to do.
+    main = "\n".join(
+        f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>\n{body}\n</section>'
+        for name, title, body in sections
+    )
+    return framed("modelmirror", header, main, live=True)
 
 
-def _repos(rows: Sequence[Mapping[str, object]]) -> str:
-    if not rows:
+def _reasons(report: Mapping[str, object]) -> str:
+    return "".join(f"<li>{escape(reason)}</li>" for reason in texts(report.get("reasons")))
+
+
+# ── figures ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _figures(report: Mapping[str, object]) -> str:
+    store, traffic = mapping(report.get("store")), mapping(report.get("traffic"))
+    figures = [
+        ("Stored", "bytes", format_size(number(store.get("bytes")))),
+        # The empty file is always there: nobody has to be asked for it.
+        (
+            "Files",
+            "blobs",
+            f"{number(store.get('blobs')) if number(store.get('bytes')) else 0:,.0f}",
+        ),
+    ]
+    kinds = mapping(mapping(report.get("cached")).get("huggingface"))
+    figures += [
+        (words[1].capitalize(), f"count-{kind}", f"{number(kinds.get(kind)):,.0f}")
+        for kind, words in _KINDS.items()
+        if kind == "models" or kinds.get(kind)
+    ]
+    whole = _total(traffic)
+    if whole.ratio is not None:
+        figures += [
+            ("Saved so far", "saved", format_size(whole.saved)),
+            ("Hits", "ratio", percent(whole.ratio)),
+        ]
+    shown = "".join(
+        f'<div><dt>{word}</dt><dd id="{name}">{value}</dd></div>' for word, name, value in figures
+    )
+    return f'<dl class="figures">{shown}</dl>'
+
+
+def _total(traffic: Mapping[str, object]) -> Traffic:
+    since, *rest = (
+        number(traffic.get(name)) for name in ("since", "served", "fetched", "requests", "hits")
+    )
+    return Traffic(since, *(int(value) for value in rest))
+
+
+def _room(store: Mapping[str, object]) -> str:
+    """How much of the quota, or of the disk, is taken."""
+    held, quota, free = (number(store.get(name)) for name in ("bytes", "quota", "free"))
+    whole = quota or held + free
+    if not whole:
+        return ""
+    what = "quota" if quota else "what the disk has for it"
+    left = format_size(free) if free else "nothing"
+    return (
+        f'<p class="room"><meter id="meter" min="0" max="{whole:.0f}" low="{whole * 0.8:.0f}" '
+        f'high="{whole * 0.95:.0f}" optimum="0" value="{held:.0f}" aria-labelledby="room"></meter> '
+        f'<span id="room">{format_size(held)} of {format_size(whole)} ({what}), '
+        f"room for {left} more</span></p>"
+    )
+
+
+def _traffic(traffic: Mapping[str, object], now: float) -> str:
+    if not traffic:
+        return '<p class="none">Nothing is counted.</p>'
+    hours = []
+    for row in _hours(traffic.get("hours")):
+        start, *rest = (number(value) for value in row)
+        hours.append(Traffic(start, *(int(value) for value in rest)))
+    whole = _total(traffic)
+    if whole.ratio is None:
+        return plot([], now)
+    said = (
+        f"<p>Since the mirror began: {format_size(whole.served)} sent to clients, "
+        f"{format_size(whole.fetched)} fetched from upstream, {format_size(whole.saved)} saved; "
+        f"{whole.hits:,} of {count(whole.requests, 'request')} answered from the store.</p>"
+    )
+    return said + plot(hours, now)
+
+
+def _hours(value: object) -> list[Sequence[object]]:
+    items = value if isinstance(value, list | tuple) else ()
+    return [item for item in items if isinstance(item, list | tuple) and len(item) == 5]
+
+
+# ── fills ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _fills(report: Mapping[str, object]) -> str:
+    running = rows(report.get("fills"))
+    lines = "".join(_fill(row) for row in running) or '<li class="none">Nothing at the moment.</li>'
+    more = int(number(report.get("filling"))) - len(running)
+    rest = f"and {more:,} more" if more > 0 else ""
+    return (
+        f'<ul class="fills" id="fills" aria-live="off">{lines}</ul>'
+        f'<p class="none" id="more-fills">{rest}</p>'
+    )
+
+
+def _fill(row: Mapping[str, object]) -> str:
+    size, received, rate = (number(row.get(name)) for name in ("size", "received", "rate"))
+    name = _shown(text(row.get("repo"))) or "a private repo"
+    if file := text(row.get("file")):
+        name = f"{name}: {file}"
+    left = f", {lasting_short((size - received) / rate)} left" if rate > 0 and size else ""
+    share = f" ({percent(min(1.0, received / size))})" if size else ""
+    note = (
+        f"{format_size(received)} of {format_size(size)}{share}, {format_size(rate)}/s{left}, "
+        f"{count(number(row.get('readers')), 'reader')}"
+    )
+    return (
+        f"<li><span class=name>{escape(name)}</span>"
+        f'<progress max="{max(size, 1):.0f}" value="{received:.0f}" aria-label="{escape(name)}"></progress>'
+        f"<span class=note>{note}</span></li>"
+    )
+
+
+def lasting_short(seconds: float) -> str:
+    """A span of time that may be short, in its largest unit."""
+    return f"{max(1, round(seconds))} s" if seconds < 120 else lasting(seconds)
+
+
+# ── what is stored ─────────────────────────────────────────────────────────────────────────────
+
+
+def _search(stored: Stored) -> str:
+    return (
+        '<form class="search" action="/" method="get" role="search">'
+        '<label for="q">Search stored repos</label> '
+        f'<input id="q" name="q" type="search" maxlength="200" value="{escape(stored.search)}" '
+        'placeholder="org/name" autocomplete="off" spellcheck="false"> '
+        "<button>Search</button></form>"
+    )
+
+
+def _repos(stored: Stored) -> str:
+    if not stored.repos:
+        if stored.search:
+            return (
+                f'<p class="none">No stored public repo has “{escape(stored.search)}” in its name. '
+                f'<a href="/">Show all</a></p>'
+            )
+        if stored.after is not None:
+            return '<p class="none">No more repos. <a href="/">Back to the first</a></p>'
+        if stored.elsewhere:
+            return '<p class="none">No repo of the Hub yet.</p>'
         return '<p class="none">Nothing yet. The first download through the mirror fills it.</p>'
     lines = "".join(
-        f"<tr><th scope=row>{escape(_text(row.get('name')))}</th>"
-        f"<td>{escape(_text(row.get('hub')))}</td>"
-        f"<td class=n>{_files(row)}</td><td class=n>{format_size(_number(row.get('bytes')))}</td></tr>"
-        for row in rows[:MAX_REPOS]
+        f'<tr><th scope=row><a href="{repo_address(row.repo.hub, row.repo.name)}">'
+        f"{escape(_shown(row.repo.name))}</a></th><td class=kind>{escape(_kind(row.repo))}</td>"
+        f"<td class=n>{_files(row)}</td><td class=n>{format_size(row.bytes_stored)}</td></tr>"
+        for row in stored.repos
     )
-    more = len(rows) - MAX_REPOS
-    rest = f'<p class="none">and {more:,} more</p>' if more > 0 else ""
+    links = ""
+    if stored.after is not None or stored.search:
+        links += f'<a href="/">{"All repos" if stored.search else "Back to the first"}</a>'
+    if stored.more:
+        last = stored.repos[-1].repo
+        further = address(q=stored.search, hub=last.hub, after=last.name)
+        links += f'<a rel="next" href="{further}#stored">More repos</a>'
     return (
-        '<div class="table"><table><thead><tr><th scope=col>Repo</th>'
-        "<th scope=col>Hub</th><th scope=col class=n>Files</th><th scope=col class=n>Size</th></tr>"
-        f"</thead><tbody>{lines}</tbody></table></div>{rest}"
+        '<div class="table"><table><thead><tr><th scope=col>Repo</th><th scope=col class=kind>Kind</th>'
+        "<th scope=col class=n>Files</th><th scope=col class=n>Size</th></tr></thead>"
+        f'<tbody>{lines}</tbody></table></div><p class="links">{links}</p>'
     )
 
 
-def _files(row: Mapping[str, object]) -> str:
-    stored, files = _number(row.get("stored")), _number(row.get("files"))
-    return f"{stored:,.0f} of {files:,.0f}" if stored < files else f"{stored:,.0f}"
+def _shown(name: str) -> str:
+    """The name of a repo as people write it."""
+    kind, _, rest = name.partition("/")
+    return rest if kind in _KINDS and rest else name
 
 
-def _fills(rows: Sequence[Mapping[str, object]]) -> str:
-    if not rows:
-        return '<li class="none">Nothing at the moment.</li>'
+def _kind(repo: Repo) -> str:
+    kind = repo.name.partition("/")[0]
+    return _KINDS[kind][0] if kind in _KINDS else _HUBS.get(repo.hub, repo.hub)
+
+
+def _files(row: RepoRow) -> str:
+    if row.files_stored < row.files:
+        return f"{row.files_stored:,} of {row.files:,}"
+    return f"{row.files_stored:,}"
+
+
+def _elsewhere(stored: Stored) -> str:
+    if not stored.elsewhere or stored.search or stored.after is not None:
+        return ""
+    lines = "".join(
+        f"<tr><th scope=row>{escape(_HUBS.get(hub, hub))}</th><td class=n>{held.blobs:,}</td>"
+        f"<td class=n>{format_size(held.size)}</td></tr>"
+        for hub, held in stored.elsewhere.items()
+    )
+    return (
+        '<h3>Files of other hosts</h3><div class="table"><table><thead><tr><th scope=col>Host</th>'
+        "<th scope=col class=n>Files</th><th scope=col class=n>Size</th></tr></thead>"
+        f"<tbody>{lines}</tbody></table></div>"
+    )
+
+
+# ── upstream, and clients ──────────────────────────────────────────────────────────────────────
+
+
+def _upstreams(report: Mapping[str, object]) -> str:
+    down = texts(report.get("down"))
     lines = []
-    for row in rows:
-        size, received = _number(row.get("size")), _number(row.get("received"))
-        name = _text(row.get("repo")) or "a private repo"
-        readers = _number(row.get("readers"))
-        lines.append(
-            f"<li><span class=name>{escape(name)}</span>"
-            f"<progress max={size:.0f} value={received:.0f}></progress>"
-            f"<span class=note>{format_size(received)} of {format_size(size)}, "
-            f"{format_size(_number(row.get('rate')))}/s, "
-            f"{readers:.0f} {'reader' if readers == 1 else 'readers'}</span></li>"
+    for hub, urls in mapping(report.get("upstreams")).items():
+        state = "answers" if hub not in down else "cannot be reached"
+        state = (
+            "not asked: the mirror is offline by setting" if report.get("offline_mode") else state
         )
-    return "".join(lines)
+        lines.append((_HUBS.get(hub, hub), ", ".join(texts(urls)), state, hub in down))
+    known = mapping(report.get("upstreams"))
+    lines += [
+        (_HUBS.get(hub, hub), "", "cannot be reached", True) for hub in down if hub not in known
+    ]
+    shown = "".join(
+        f"<li><strong>{escape(name)}</strong> {f'<code>{escape(urls)}</code> ' if urls else ''}"
+        f'<span class="{"bad" if bad else "good"}">{escape(state)}</span></li>'
+        for name, urls, state, bad in lines
+    )
+    return f'<ul class="plain" id="upstreams">{shown or "<li class=none>None.</li>"}</ul>'
 
 
 def _clients(base_url: str) -> str:
-    ways = (
-        ("Shell", f"export HF_ENDPOINT={base_url}\nhf download openai-community/gpt2"),
-        ("Docker", f"docker run -e HF_ENDPOINT={base_url} IMAGE"),
-        (
-            "Python, before the first import of a Hugging Face library",
-            f'import os\nos.environ["HF_ENDPOINT"] = "{base_url}"',
-        ),
+    blocks = "".join(
+        f"<h3>{escape(lines.who)}</h3>"
+        + (f'<p class="note">{escape(lines.note)}</p>' if lines.note else "")
+        + f"<pre><code>{escape(lines.text)}</code></pre>"
+        for lines in client_lines(base_url)
     )
-    lines = "".join(
-        f"<h3>{escape(name)}</h3><pre><code>{escape(text)}</code></pre>" for name, text in ways
-    )
-    if urlsplit(base_url).hostname in _UNREACHABLE:
-        lines += (
+    hook = '<p>Clients that have no setting are led here by the <a href="/-/hook/">start-up hook</a>.</p>'
+    if reaches_itself(base_url):
+        hook += (
             '<p class="none">This address means the machine itself: containers and other machines '
             "need one that reaches it from there.</p>"
         )
-    return lines
-
-
-def _upstreams(value: object) -> str:
-    hubs = value.values() if isinstance(value, Mapping) else ()
-    urls = [_text(url) for hub in hubs if isinstance(hub, list | tuple) for url in hub]
-    return f"<p>Upstream: {escape(', '.join(urls))}</p>" if urls else ""
-
-
-def _uptime(seconds: float) -> str:
-    minutes = int(seconds) // 60
-    days, hours = minutes // 1440, minutes // 60 % 24
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
-
-
-def _rows(value: object) -> list[Mapping[str, object]]:
-    items: Iterable[object] = value if isinstance(value, list | tuple) else ()
-    return [item for item in items if isinstance(item, Mapping)]
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return hook + blocks

@@ -1,96 +1,154 @@
-"""Our own pages: liveness, readiness, status, metrics, the hook, and the home page with what it needs.
+"""Our own pages: liveness, readiness, status, metrics, the hook, the home page, a page of each public repo.
 
-Read only and aggregate: what the keeper reports names public repos alone. Everything of ours stands
+Read only: what the keeper reports and the shelf shows names public repos alone. Everything of ours stands
 under ``/-/``, where no repo can be, with two aliases that monitoring systems expect.
 """
 
+import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from inspect import isawaitable
+from typing import Final, TypeAlias, TypeVar
+from urllib.parse import parse_qs, unquote
 
 from mirror.cache.keeper import Keeper
+from mirror.cache.shelf import Shelf
+from mirror.clock import Clock
 from mirror.digest import sha256_of
-from mirror.errors import MethodRefusedError
+from mirror.errors import MethodRefusedError, MirrorError
 from mirror.messages import Answer, RequestHead
-from mirror.web import probe
-from mirror.web.home import render
+from mirror.names import Repo
+from mirror.web import home, probe, repopage
+from mirror.web.health import Health
 from mirror.web.hook import HookPages
 from mirror.web.refusals import refusal
 
-# The page loads its own style and script and nothing else; it can be framed and posted nowhere.
+# The pages load their own style and script and nothing else, and ask nobody but the mirror; they can be
+# framed nowhere.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 # Of what is not a page nothing may be loaded, framed or run.
 _DATA_POLICY: Final = "default-src 'none'; frame-ancestors 'none'; sandbox"
 # The exposition format of Prometheus, version 0.0.4.
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_HTML: Final = "text/html; charset=utf-8"
 
-_STATUS: Final = frozenset({"/-/status", "/health"})
-_METRICS: Final = frozenset({"/-/metrics", "/metrics"})
+_REPO: Final = "/-/repo/"
 _STATIC_TYPES: Final = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+# As much of a search or a path as the index is asked for.
+_LONGEST: Final = 1024
+
+# Pages and probes read the index in threads of their own: however many are asked for, they take no more of
+# the machine than that, and keep nobody from what serves files.
+READERS: Final = 2
+
+_T = TypeVar("_T")
+_Page: TypeAlias = Callable[[RequestHead], Answer | Awaitable[Answer]]
 
 
 class Operations:
     """Answers the door's own paths.
 
-    *metrics* renders the metrics, `None` when they are closed; *static* are the home page's files by
-    name; *hook* are the pages of the client start-up hook.
+    *shelf* shows what is stored, `None` to show no repos; *metrics* renders the metrics, `None` when they
+    are closed; *static* are the pages' files by name; *hook* are the pages of the client start-up hook.
     """
 
     def __init__(
         self,
         keeper: Keeper,
         *,
+        shelf: Shelf | None,
+        clock: Clock,
         metrics: Callable[[], bytes] | None,
         static: Mapping[str, bytes],
         hook: HookPages,
     ) -> None:
         self._keeper = keeper
+        self._shelf = shelf
+        self._clock = clock
         self._metrics = metrics
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="pages")
+        self._health = Health(keeper, shelf, self._pool)
         self._hook = hook
         self._static = {f"/-/static/{name}": (name, data) for name, data in static.items()}
+        self._pages: Mapping[str, _Page] = {
+            "/": self._home,
+            "/-/live": self._live,
+            "/-/ready": self._ready,
+            "/-/status": self._status,
+            "/health": self._status,
+            "/-/metrics": self._exposition,
+            "/metrics": self._exposition,
+            **dict.fromkeys(self._static, self._file),
+        }
         self.stopping = False
 
-    def answer(self, head: RequestHead) -> Answer | None:
+    async def answer(self, head: RequestHead) -> Answer | None:
         """Answer a request for one of our own pages, `None` for anything else.
 
         Raises `MethodRefusedError` for anything but GET and HEAD.
         """
-        path = head.path
-        page: Callable[[RequestHead], Answer]
-        if path == "/":
-            page = self._home
-        elif path == "/-/live":
-            page = self._live
-        elif path == "/-/ready":
-            page = self._ready
-        elif path in _STATUS:
-            page = self._status
-        elif path in _METRICS:
-            page = self._exposition
-        elif path in self._static:
-            page = self._file
-        elif probe.nonce_of(path, head.query):
-            page = self._probe
-        elif self._hook.owns(path):
-            page = self._hook.answer
-        else:
-            return None
-        # Some clients ask for a file by POST.
-        if head.method not in ({"GET", "HEAD", "POST"} if page == self._probe else {"GET", "HEAD"}):
-            raise MethodRefusedError(f"{path} can only be read.")
-        return page(head)
+        page, methods = self._pages.get(head.path), {"GET", "HEAD"}
+        if page is None:
+            if probe.nonce_of(head.path, head.query):
+                page, methods = (
+                    self._probe,
+                    {"GET", "HEAD", "POST"},
+                )  # as some clients ask for a file
+            elif head.path.startswith(_REPO):
+                page = self._repo
+            elif self._hook.owns(head.path):
+                page = self._hook.answer
+            else:
+                return None
+        if head.method not in methods:
+            raise MethodRefusedError(f"{head.path} can only be read.")
+        answer = page(head)
+        return await answer if isawaitable(answer) else answer
 
-    def _home(self, head: RequestHead) -> Answer:
-        return _own(
-            render(self._keeper.report(), head.base_url),
-            "text/html; charset=utf-8",
-            ("Referrer-Policy", "no-referrer"),
-            policy=CONTENT_SECURITY_POLICY,
-        )
+    def close(self) -> None:
+        """Answer no more pages."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _read(self, look: Callable[[], _T]) -> _T:
+        """Read the index for a page, off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, look)
+
+    async def _home(self, head: RequestHead) -> Answer:
+        asked = _asked(head)
+        search = asked.get("q", "").strip()
+        after = Repo(asked["hub"], asked["after"]) if {"hub", "after"} <= asked.keys() else None
+        stored = home.Stored(search=search, after=after)
+        if self._shelf is not None:
+            # What is wrong with the index, the page itself says.
+            with suppress(MirrorError):
+                stored = await self._read(partial(_stored, self._shelf, search, after))
+        page = home.render(self._keeper.report(), stored, head.base_url, self._clock.wall())
+        return _page(page)
+
+    async def _repo(self, head: RequestHead) -> Answer:
+        hub, _, name = head.path.removeprefix(_REPO).partition("/")
+        leaf = None
+        if self._shelf is not None and len(name) <= _LONGEST:
+            asked = _asked(head)
+            leaf = await self._read(
+                partial(
+                    self._shelf.repo,
+                    Repo(unquote(hub), "/".join(unquote(word) for word in name.split("/"))),
+                    asked.get("revision", ""),
+                    asked.get("folder", "").strip("/"),
+                    asked.get("after", ""),
+                )
+            )
+        if leaf is None:
+            return refusal(404, "No public repo or revision of that name is stored here.")
+        return _page(repopage.render(leaf))
 
     def _live(self, _head: RequestHead) -> Answer:
         return _own(b"live\n", "text/plain; charset=utf-8")
@@ -100,9 +158,10 @@ class Operations:
             return refusal(503, "The mirror is stopping.", [("Retry-After", "5")])
         return _own(b"ready\n", "text/plain; charset=utf-8")
 
-    def _status(self, _head: RequestHead) -> Answer:
-        report = json.dumps(self._keeper.report(), ensure_ascii=False, separators=(",", ":"))
-        return _own(report.encode(), "application/json")
+    async def _status(self, head: RequestHead) -> Answer:
+        status, said = await self._health.look(parse_qs(head.query, errors="replace"))
+        report = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+        return _own(report.encode("utf-8", "replace"), "application/json", status=status)
 
     def _exposition(self, _head: RequestHead) -> Answer:
         if self._metrics is None:
@@ -122,10 +181,31 @@ class Operations:
         return _own(data, _STATIC_TYPES[suffix])
 
 
-def _own(body: bytes, kind: str, *headers: tuple[str, str], policy: str = _DATA_POLICY) -> Answer:
+def _stored(shelf: Shelf, search: str, after: Repo | None) -> home.Stored:
+    repos, more = shelf.repos(search, after)
+    return home.Stored(repos, more, search, after, shelf.elsewhere())
+
+
+def _asked(head: RequestHead) -> Mapping[str, str]:
+    """The fields of a query, the first of each name, none longer than anything that it could find."""
+    fields = parse_qs(head.query, errors="replace")
+    return {name: values[0][:_LONGEST] for name, values in fields.items()}
+
+
+def _page(body: bytes) -> Answer:
+    return _own(body, _HTML, ("Referrer-Policy", "no-referrer"), policy=CONTENT_SECURITY_POLICY)
+
+
+def _own(
+    body: bytes,
+    kind: str,
+    *headers: tuple[str, str],
+    policy: str = _DATA_POLICY,
+    status: int = 200,
+) -> Answer:
     fixed = (
         ("Content-Type", kind),
         ("Cache-Control", "no-store"),
         ("Content-Security-Policy", policy),
     )
-    return Answer(200, (*fixed, *headers), (body,), found="own")
+    return Answer(status, (*fixed, *headers), (body,), found="own")

@@ -1,11 +1,13 @@
 """The running server: listen, serve, drain, stop."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Final
 
 from mirror.cache.keeper import Keeper
+from mirror.cache.shelf import Shelf
 from mirror.clock import Clock, SystemClock
 from mirror.events import Event, Observer
 from mirror.web.accesslog import AccessLog
@@ -33,13 +35,14 @@ def _ignore(_event: Event) -> None:
 class Door:
     """The HTTP server.
 
-    *host* and *port* (0 picks a free one) are where it listens, with *tls* by HTTPS alone; *public_url*
-    and *trusted_proxies* say which base URL it hands out; with *strict* no byte of a cold blob leaves
-    before its digest matched; *metrics* renders the metrics, `None` closes them; *observe* gets a
-    `Served` per request; *drain* is how long `stop` waits for running responses, *stall* how long a
-    client may take nothing, both in seconds; *access* gets the access log in batches of whole lines,
-    `None` for none, with *access_json* as JSON; *connections* is the most that are open at once,
-    *per_address* the most from one address that is no trusted proxy, 0 for no such limit.
+    *shelf* shows what is stored; *host* and *port* (0 picks a free one) are where it listens, if not on
+    *listener*, which somebody else opened; with *tls* by HTTPS alone. *public_url* and *trusted_proxies* say
+    which base URL it hands out; with *strict* no byte of a cold blob leaves before its digest matched;
+    *metrics* renders the metrics, `None` closes them; *observe* gets a `Served` per request; *drain* is how
+    long `stop` waits for running responses, *stall* how long a client may take nothing, both in seconds;
+    *access* gets the access log in batches of whole lines, `None` for none, with *access_json* as JSON;
+    *connections* is the most that are open at once, *per_address* the most from one address that is no
+    trusted proxy, 0 for no such limit.
     """
 
     def __init__(  # noqa: PLR0913 -- every setting of the door, by keyword
@@ -48,6 +51,8 @@ class Door:
         *,
         host: str,
         port: int,
+        listener: socket.socket | None = None,
+        shelf: Shelf | None = None,
         tls: ServingTls | None = None,
         public_url: str | None = None,
         trusted_proxies: Sequence[str] = (),
@@ -63,8 +68,10 @@ class Door:
         clock: Clock | None = None,
     ) -> None:
         self._keeper = keeper
+        self._shelf = shelf
         self._host = host
         self._port = port
+        self._socket = listener
         self._tls = tls
         self._targets = Targets(public_url, trusted_proxies)
         self._strict = strict
@@ -89,6 +96,8 @@ class Door:
         static = files("mirror.web") / "static"
         self._operations = Operations(
             self._keeper,
+            shelf=self._shelf,
+            clock=self._clock,
             metrics=self._metrics,
             static={name: (static / name).read_bytes() for name in _STATIC},
             hook=HookPages(),
@@ -114,18 +123,32 @@ class Door:
             full_for_one=self._app.full(of_one=True),
             exempt=self._targets.trusts,
         )
-        self._server = await loop.create_server(
-            self._listener,
-            self._host,
-            self._port,
-            backlog=_BACKLOG,
-            reuse_address=True,
-            ssl=None if self._tls is None else self._tls.context,
-            ssl_handshake_timeout=None if self._tls is None else HANDSHAKE,
-        )
-        port = self._server.sockets[0].getsockname()[1]
-        host = f"[{self._host}]" if ":" in self._host else self._host
+        self._server = await self._listen(loop)
+        name, port, *_ = self._server.sockets[0].getsockname()
+        host = self._host if self._socket is None else name
+        host = f"[{host}]" if ":" in host else host
         return f"{'http' if self._tls is None else 'https'}://{host}:{port}"
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop) -> asyncio.Server:
+        context = None if self._tls is None else self._tls.context
+        patience = None if self._tls is None else HANDSHAKE
+        if self._socket is None:
+            return await loop.create_server(
+                self._listener,
+                self._host,
+                self._port,
+                backlog=_BACKLOG,
+                reuse_address=True,
+                ssl=context,
+                ssl_handshake_timeout=patience,
+            )
+        return await loop.create_server(
+            self._listener,
+            sock=self._socket,
+            backlog=_BACKLOG,
+            ssl=context,
+            ssl_handshake_timeout=patience,
+        )
 
     async def stop(self) -> None:
         """Stop accepting, let running responses end for up to *drain* seconds, cut the rest."""
@@ -139,6 +162,7 @@ class Door:
         await self._listener.shutdown(timeout=1.0)
         await self._app.until_idle(1.0)
         self._access.flush()
+        self._operations.close()
         self._server = None
 
     def hurry(self) -> None:

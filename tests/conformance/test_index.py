@@ -510,6 +510,117 @@ def test_repos_public_only_names_no_other(index: Index) -> None:
     assert [row.repo.name for row in index.repos(public_only=False)] == sorted(names)
 
 
+def _public(index: Index, *names: str, private: bool = False) -> None:
+    """Repos with one stored file each, of 8 bytes."""
+    for name in names:
+        repo = Repo("huggingface", name)
+        index.record(
+            [
+                Visibility(repo, private=private, gated=False, seen_at=NOON),
+                Entries(repo, COMMIT, (large("m", "shared", 8), large("n", "absent", 9))),
+            ]
+        ).result()
+    index.stored([(sha256("shared"), 8)]).result()
+
+
+def test_shown_are_public_repos_with_bytes_here(index: Index) -> None:
+    """By name, page by page, and the one that is searched for in either case."""
+    names = ["datasets/acme/corpus", "models/acme/BERT-tiny", "models/acme/modèle", "models/gpt2"]
+    _public(index, *names)
+    _public(index, "models/acme/hidden", private=True)
+    bare = Repo("huggingface", "models/acme/bare")
+    index.record(
+        [
+            Visibility(bare, private=False, gated=False, seen_at=NOON),
+            Entries(bare, COMMIT, (large("z", "absent", 9),)),
+        ]
+    ).result()
+
+    def shown(text: str = "", after: str | None = None, limit: int = 9) -> list[str]:
+        behind = None if after is None else Repo("huggingface", after)
+        return [row.repo.name for row in index.shown(text, after=behind, limit=limit)]
+
+    assert shown() == names
+    assert shown(limit=2) == names[:2]
+    assert shown(after=names[1]) == names[2:]
+    assert shown("bert") == shown("BERT-T") == [names[1]]
+    assert shown("ACME", after=names[0]) == names[1:3]
+    assert shown("è") == [names[2]]
+    assert shown("%") == shown("hidden") == shown("bert\0") == []
+    (row,) = index.shown("gpt2", after=None, limit=1)
+    assert (row.files, row.files_stored, row.bytes_stored) == (2, 1, 8)
+    assert index.row(row.repo) == row
+    assert index.row(Repo("huggingface", "models/acme/none")) is None
+
+
+def test_shown_counts_follow_what_is_shown(index: Index) -> None:
+    """What comes, goes, or turns private is counted at once, by kind."""
+    _public(index, "models/a/b", "models/gpt2", "datasets/a/b", "flat")
+    _public(index, "models/a/hidden", private=True)
+    counts = {
+        ("huggingface", ""): 1,
+        ("huggingface", "datasets"): 1,
+        ("huggingface", "models"): 2,
+    }
+
+    assert dict(index.shown_counts()) == counts
+
+    turned = Visibility(
+        Repo("huggingface", "models/gpt2"), private=True, gated=False, seen_at=NOON + 1
+    )
+    index.record([turned]).result()
+    assert index.shown_counts()["huggingface", "models"] == 1
+    index.record([replace(turned, private=False, seen_at=NOON + 2)]).result()
+    assert dict(index.shown_counts()) == counts
+    index.dropped([sha256("shared")]).result()
+    assert dict(index.shown_counts()) == {}
+
+
+def test_missing_names_what_a_commit_lacks(index: Index) -> None:
+    """The paths whose content is not here, by either digest; folders lack nothing."""
+    index.record([head(), Entries(REPO, COMMIT, TREE)]).result()
+    paths = [entry.path for entry in TREE if entry.kind == "file"]
+
+    assert index.missing(REPO, COMMIT, limit=99) == sorted(paths)
+    assert index.missing(REPO, COMMIT, limit=2) == sorted(paths)[:2]
+    assert index.missing(REPO, COMMIT, after="data/a.txt", limit=9) == sorted(paths)[3:]
+    assert index.missing(REPO, LATER, limit=99) == []
+
+    index.stored([(sha256("model.safetensors"), 7)]).result()
+    readme = (git_sha1("README.md"), sha256("README.md"))
+    index.stored([(sha256("README.md"), 10)], [readme]).result()
+    assert index.missing(REPO, COMMIT, limit=99) == sorted(
+        set(paths) - {"README.md", "model.safetensors"}
+    )
+    before = index.drops
+    index.dropped([sha256("README.md")]).result()
+    assert index.drops > before
+    assert "README.md" in index.missing(REPO, COMMIT, limit=99)
+
+
+def test_size_of_finds_a_blob_by_any_name(index: Index) -> None:
+    """Its sha256, what git calls it, and where it came from name the same bytes, while they are here."""
+    source = source_of("https://host/file")
+    index.stored([(sha256("a"), 12)], [(git_sha1("a"), sha256("a")), (source, sha256("a"))])
+    index.stored([]).result()
+
+    assert [index.size_of(name) for name in (sha256("a"), git_sha1("a"), source)] == [12] * 3
+    assert index.size_of(git_sha1("b")) is None
+    index.dropped([sha256("a")]).result()
+    assert [index.size_of(name) for name in (sha256("a"), git_sha1("a"), source)] == [None] * 3
+
+
+def test_keys_are_read_in_pages(index: Index) -> None:
+    """The keys of what is kept under one beginning, in order, from where the last page ended."""
+    keys = ["GET https://a/x", "HEAD https://a/x", "HEAD https://a/é", "HEAD https://b/y"]
+    index.record([reply(key) for key in keys]).result()
+
+    assert index.keys("HEAD https://", after="", limit=9) == keys[1:]
+    assert index.keys("HEAD https://", after="", limit=2) == keys[1:3]
+    assert index.keys("HEAD https://", after=keys[2], limit=2) == keys[3:]
+    assert index.keys("HEAD https://c", after="", limit=9) == []
+
+
 def test_look_ups_answer_on_any_thread(index: Index) -> None:
     """What was recorded is seen by threads that never asked before, several at once."""
     index.record([Entries(REPO, COMMIT, TREE)]).result()

@@ -119,6 +119,7 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
             granted=lambda _: False,
         )
         about = {"version": "0", "upstreams": {"plain": ["https://x"]}, "offline": False}
+        about["cache_folder"] = str(folder)
         yield LocalKeeper(
             pull,
             fills,
@@ -128,6 +129,7 @@ async def local(folder: Path) -> AsyncIterator[Keeper]:
             mending=mending,
             unwell=unwell,
             room=dict,
+            readable=layout.readable,
             about=about,
         )
         await pull.close()

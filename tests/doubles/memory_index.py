@@ -4,7 +4,7 @@ It passes tests/conformance/test_index.py. Where the catalog keeps counts by tri
 when asked, so that the suite compares two ways to the same number.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
@@ -54,12 +54,21 @@ class MemoryIndex:
         self._links: dict[Digest, Digest] = {}
         self._blobs: dict[Digest, StoredBlob] = {}
         self._last_use = 0
+        self.drops = 0
+        self.forgettings = 0
         self._closed = False
 
     # ── what upstream said ─────────────────────────────────────────────────────────────────────
 
-    def record(self, facts: Sequence[Fact]) -> "Future[None]":
+    def record(self, facts: Sequence[Fact], as_of: int | None = None) -> "Future[None]":
         """Write *facts* down, all of them or none."""
+        if as_of not in {None, self.forgettings}:
+            facts = [
+                replace(fact, state=SnapshotState.PENDING)
+                if isinstance(fact, Snapshot) and fact.state is SnapshotState.COMPLETE
+                else fact
+                for fact in facts
+            ]
         return self._do(lambda: self._record(facts))
 
     def record_verdict(self, fingerprint: str, verdict: Verdict) -> "Future[None]":
@@ -79,6 +88,10 @@ class MemoryIndex:
     def snapshot(self, repo: Repo, commit: str) -> Snapshot | None:
         """The head of the file list of *commit*."""
         return self._commit(repo, commit).head
+
+    def commits(self, repo: Repo) -> Sequence[str]:
+        """Every commit of *repo* of which something is known."""
+        return list(self._commits.get(repo, {}))
 
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
@@ -145,6 +158,10 @@ class MemoryIndex:
         """Upstream's lasting answer kept under *key*."""
         return self._replies.get(key)
 
+    def reply_keys(self, after: str, limit: int) -> Sequence[str]:
+        """The keys of at most *limit* lasting answers beyond *after*."""
+        return [key for key in sorted(self._replies) if key > after][:limit]
+
     def forms(self, document: str, limit: int) -> int:
         """In how many forms a document is kept."""
         begins = (f"{document}?", f"{document} ")
@@ -159,6 +176,44 @@ class MemoryIndex:
             if not public_only
             or (row.visibility and not row.visibility.private and not row.visibility.gated)
         ]
+
+    def row(self, repo: Repo) -> RepoRow | None:
+        """What `repos` says of *repo*."""
+        return self._row(repo) if repo in self._seen else None
+
+    def shown(self, text: str, *, after: Repo | None, limit: int) -> Sequence[RepoRow]:
+        """Public repos of which bytes are stored, by name."""
+        return [
+            row
+            for row in self.repos(public_only=True)
+            if row.bytes_stored
+            and (after is None or row.repo > after)
+            and _lower(text) in _lower(row.repo.name)
+        ][:limit]
+
+    def shown_counts(self) -> Mapping[tuple[str, str], int]:
+        """How many those are."""
+        counts: dict[tuple[str, str], int] = {}
+        for row in self.shown("", after=None, limit=len(self._seen)):
+            word, slash, _ = row.repo.name.partition("/")
+            key = (row.repo.hub, word if slash else "")
+            counts[key] = counts.get(key, 0) + 1
+        return counts
+
+    def missing(self, repo: Repo, commit: str, *, after: str = "", limit: int) -> Sequence[str]:
+        """Paths of *commit* whose content is known and not stored."""
+        entries = self._commit(repo, commit).entries
+        return [
+            path
+            for path in sorted(entries)
+            if path > after
+            and (digest := entries[path].digest) is not None
+            and self.size_of(digest) is None
+        ][:limit]
+
+    def keys(self, begin: str, *, after: str, limit: int) -> Sequence[str]:
+        """Keys of lasting replies that begin with *begin*."""
+        return sorted(key for key in self._replies if key.startswith(begin) and key > after)[:limit]
 
     # ── what the store holds ───────────────────────────────────────────────────────────────────
 
@@ -179,6 +234,7 @@ class MemoryIndex:
 
     def dropped(self, digests: Sequence[Digest]) -> "Future[None]":
         """Note that these blobs are here no longer."""
+        self.drops += 1
 
         def work() -> None:
             for digest in digests:
@@ -207,6 +263,42 @@ class MemoryIndex:
         """The name in the store of what *name* names."""
         return self._links.get(name)
 
+    def size_of(self, name: Digest) -> int | None:
+        """How many bytes the blob has that *name* names."""
+        blob = self._blobs.get(self._links.get(name, name))
+        return None if blob is None else blob.size
+
+    def names_of(self, sha256: Digest) -> Sequence[Digest]:
+        """The other names that a blob is known by."""
+        return [name for name, known in self._links.items() if known == sha256]
+
+    def holders(self, sha256: Digest) -> Sequence[Repo]:
+        """The repos that have a file with this content."""
+        names = {sha256, *self.names_of(sha256)}
+        return sorted(
+            repo
+            for repo in self._commits
+            if self._find(repo, lambda entry: entry.digest in names) is not None
+        )
+
+    def blob(self, sha256: Digest) -> StoredBlob | None:
+        """One stored blob."""
+        return self._blobs.get(sha256)
+
+    @property
+    def last_use(self) -> int:
+        """The number of the last use of any blob."""
+        return self._last_use
+
+    def contents(self) -> Iterator[tuple[Repo, StoredBlob]]:
+        """Each distinct content of a repo that is stored."""
+        for repo, commits in self._commits.items():
+            entries = (entry for known in commits.values() for entry in known.entries.values())
+            for digest in {entry.digest for entry in entries if entry.digest is not None}:
+                blob = self._blobs.get(digest) or self._blobs.get(self._links.get(digest, digest))
+                if blob is not None:
+                    yield repo, blob
+
     def totals(self) -> Totals:
         """What is stored, in all."""
         return Totals(len(self._blobs), sum(blob.size for blob in self._blobs.values()))
@@ -215,6 +307,22 @@ class MemoryIndex:
         """At most *limit* blobs in order of last use beyond *after*."""
         found = [blob for blob in self._blobs.values() if blob.used > after]
         return sorted(found, key=lambda blob: blob.used)[:limit]
+
+    def forget(self, repo: Repo, commit: str = "") -> None:
+        """Forget a commit and the refs onto it, or a repo."""
+        self.forgettings += 2
+        self._do(lambda: self._forget(repo, commit)).result()
+
+    def forget_replies(self, keys: Sequence[str]) -> None:
+        """Forget the answers kept under *keys*."""
+        self.forgettings += 2
+        self._do(lambda: [self._replies.pop(key, None) for key in keys]).result()
+
+    def unlink(self, names: Sequence[Digest]) -> None:
+        """Forget what each of *names* is stored as."""
+        self.drops += 1
+        self.forgettings += 2
+        self._do(lambda: [self._links.pop(name, None) for name in names]).result()
 
     @property
     def trouble(self) -> str:
@@ -291,6 +399,25 @@ class MemoryIndex:
             known.absent.discard(entry.path)
         known.absent.update(path for path in fact.absent if path not in known.entries)
 
+    def _forget(self, repo: Repo, commit: str) -> None:
+        gone = {commit} if commit else set(self._commits.get(repo, {}))
+        for key, ref in list(self._refs.items()):
+            if ref.repo == repo and (not commit or ref.commit in gone):
+                del self._refs[key]
+        for name in gone:
+            self._commits.get(repo, {}).pop(name, None)
+        if commit:
+            return
+        self._commits.pop(repo, None)
+        self._audiences.pop(repo, None)
+        self._seen.pop(repo, None)
+        self._aliases = {
+            asked: alias
+            for asked, alias in self._aliases.items()
+            if repo not in (asked, alias.repo)
+        }
+        self._verdicts = {key: seen for key, seen in self._verdicts.items() if key[1] != repo}
+
     def _link(self, name: Digest, sha256: Digest) -> None:
         _expect(sha256, SHA256)
         self._links.setdefault(name, sha256)
@@ -337,6 +464,11 @@ class MemoryIndex:
             self._audiences.get(repo),
             self._seen[repo],
         )
+
+
+def _lower(text: str) -> str:
+    """*text* with the letters of ASCII in lower case."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
 
 
 def _expect(digest: Digest, algorithm: str) -> None:

@@ -199,6 +199,10 @@ class ScriptedKeeper:
             raise error
         return ScriptedFeed(self.mends.pop(0))
 
+    async def landed(self, blob: BlobRef) -> bool:
+        """Whether the scripted blob is whole."""
+        return self.blobs[blob.digest].verified
+
     def touch(self, digest: Digest) -> None:
         """Remember what was wanted."""
         self.touched.append(digest)

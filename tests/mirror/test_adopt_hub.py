@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.mirror.adopting import Done, adopt, client, command, contents, environment, online, tree
+from tests.mirror.operating import said, told
 from tests.mirror.running import Running
 from tests.origin import Origin, Repo
 
@@ -542,3 +543,26 @@ def test_a_mirror_that_is_stopped_stops_taking(origin: Origin, tmp_path: Path) -
     done = adopt(data, str(cache))
     tally = done.tally("hub")
     assert tally["proven"] + tally.get("present", 0) == len(files)
+
+
+def test_what_was_adopted_is_listed_pinned_and_removed_like_anything_else(
+    origin: Origin, tmp_path: Path, whole: Path
+) -> None:
+    """Under its own commit, marked as adopted; once removed nothing of it is served, or comes back."""
+    data = tmp_path / "data"
+    assert adopt(data, str(whole), *EVERYONE).code == 0
+    (commit,) = (path.name for path in whole.glob("*/snapshots/*"))
+    (row,) = told(data, "ls", "acme/tiny")["revisions"]
+    assert (row["commit"], row["revision"], row["list"]) == (commit, ["main"], "adopted")
+    assert row["files"] == len(FILES)
+    size = sum(map(len, FILES.values()))
+    (pin,) = told(data, "pin", "acme/tiny@main", "--for", "chat")["pins"]
+    assert pin["bytes"] == size
+    said(data, "unpin", "acme/tiny@main")
+    assert told(data, "gc", "--older", "0s")["blobs"]["count"] == 0
+    assert told(data, "rm", "acme/tiny")["freed"] == size
+    assert told(data, "ls")["repos"] == []
+    (data / "v1" / "index.sqlite3").unlink()
+    assert told(data, "ls")["repos"] == []
+    with Running(data, origin, flags=("--offline",)) as mirror:
+        assert mirror.ask("/acme/tiny/resolve/main/config.json").status == 501

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -72,3 +72,45 @@ def test_a_mirror_without_any_right_serves_and_stores(
         assert mirror.ask(path).body == WEIGHTS
         assert mirror.ask("/-/status").json()["store"]["bytes"] >= len(WEIGHTS)
     assert {file.stat().st_uid for file in data.rglob("*")} == {NOBODY}
+
+
+def test_every_order_can_be_given_with_nothing_writable_but_the_data_folder(
+    confined: tuple[Path, tuple[str, ...]], origin: Origin
+) -> None:
+    """As ``docker compose exec`` does, of a running mirror; and of a folder that none runs on."""
+    data, before = confined
+    origin.add_repo("models", "acme/tiny", files={"model.safetensors": WEIGHTS})
+
+    def order(*words: str) -> str:
+        done = subprocess.run(
+            [*before, sys.executable, "-m", "mirror", *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "MODELMIRROR_DATA": str(data), "HOME": "/nonexistent"},
+        )
+        assert (done.returncode, done.stderr) == (0, ""), words
+        return done.stdout
+
+    with Running(data, origin, before=before) as mirror:
+        assert mirror.ask("/acme/tiny/resolve/main/model.safetensors").body == WEIGHTS
+        mirror.settle()
+        outputs = [_all_orders(order)]
+        assert mirror.ask("/acme/tiny/resolve/main/model.safetensors").body == WEIGHTS
+        mirror.settle()
+    outputs.append(_all_orders(order))
+    for shown in outputs:
+        assert "acme/tiny is removed: freed 2.0 MiB in 1 file." in shown
+    assert {file.stat().st_uid for file in data.rglob("*")} == {NOBODY}
+
+
+def _all_orders(order: Callable[..., str]) -> str:
+    """Give each order once; the last removes the repo."""
+    words = (
+        "config check", "status", "ls", "ls acme/tiny", "ls acme/tiny@main", "du", "du --by project",
+        "stats", "pin acme/tiny --for ops", "pin", "unpin acme/tiny", "grant acme/* everyone",
+        "grant acme/* --remove", "gc --dry-run", "gc", "rm acme/tiny --dry-run", "rm acme/tiny",
+    )  # fmt: skip
+    return "".join(order(*line.split()) for line in words)

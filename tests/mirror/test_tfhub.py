@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import Hosts, Thing
+from tests.mirror.operating import said, told
 from tests.mirror.running import Running, files_below
 from tests.origin import Origin
 
@@ -343,3 +345,26 @@ def test_what_is_no_model_is_refused_with_a_reason(
     got = mirror.ask(target)
     assert (got.status, said in got.json()["error"]) == (status, True)
     assert hosts.seen == []
+
+
+def test_accept_takes_the_address_as_the_log_shows_it(
+    hosts: Hosts, origin: Origin, tmp_path: Path
+) -> None:
+    """The log has no query; the command it names is taken all the same, and the archive is made anew."""
+    first, second = archive(), archive(os.urandom(1 << 20))
+    publish(hosts, first, etag='"1"')
+    with started(hosts, origin, tmp_path) as mirror:
+        assert mirror.ask(f"/-/tfhub{HANDLE}").status == 200
+        mirror.settle()
+        freed = told(mirror.data, "rm", "tfhub:google/yamnet/1")["freed"]
+        assert freed > len(first), "the archive and what was made of it"
+        publish(hosts, second, etag='"1"')
+        assert mirror.ask(f"/-/tfhub{HANDLE}").status == 502
+        commands = re.findall(r"modelmirror accept '([^']+)'", mirror.log.read_text())
+        assert commands
+        assert "=" not in commands[-1]
+        said(mirror.data, "accept", commands[-1])
+        got = mirror.ask(f"/-/tfhub{HANDLE}")
+        assert members(got.body)["variables/variables.index"] != VARIABLES
+        mirror.settle()
+        assert told(mirror.data, "gc", "--older", "0s")["blobs"]["count"] == 0

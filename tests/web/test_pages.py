@@ -38,7 +38,10 @@ def test_pages_of_operations_answer(loop: str) -> None:
                 assert "access-control-allow-origin" not in got.headers
                 refused = await client.get(path, "Content-Length: 0", method="POST")
                 assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD")
-            assert json.loads((await client.get("/health")).body) == dict(keeper.state)
+            assert json.loads((await client.get("/health")).body) == {
+                **keeper.state,
+                "models_cached": 0,
+            }
             metrics = (await client.get("/metrics")).body.decode()
             assert 'modelmirror_requests_total{found="own",hub="none",status="2xx"}' in metrics
         assert not keeper.asked

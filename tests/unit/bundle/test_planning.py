@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from mirror.bundle.choosing import chosen
 from mirror.bundle.endpoint import Endpoint, Head
 from mirror.bundle.places import Places
 from mirror.bundle.planning import Planner
@@ -37,7 +38,9 @@ class Told(Endpoint):
 
 def plan(target: str, *answers: Any) -> object:
     """The plan of *target* from these answers."""
-    return Planner(Told(*answers), Places({}, "/x"), real=False).plan(Target.parse(target), "")
+    return Planner(Told(*answers), Places({}, "/x"), chosen, real=False).plan(
+        Target.parse(target), ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,5 +78,7 @@ def test_a_collection_that_holds_itself_ends() -> None:
         b'<package id="p" subdir="s" unzip="0" url="https://h/p.txt" />'
         b'<collection id="c"><item ref="c" /><item ref="p" /><item ref="p" /></collection>'
     )
-    made = Planner(Told(index), Places({}, "/x"), real=False).plan(Target.parse("nltk:c"), "")
+    made = Planner(Told(index), Places({}, "/x"), chosen, real=False).plan(
+        Target.parse("nltk:c"), ""
+    )
     assert [file.paths for file in made.files] == [("nltk_data/s/p.txt",)]

@@ -24,7 +24,7 @@ NASTY: Final = {
     "EMPTY": "",
     "UNICODE": "Größe 模型",
 }
-LINES: Final = {"LINES": "one\ntwo\n"}
+LINES: Final = {"TWO_LINES": "one\ntwo\n"}
 SHOW: Final = "import json,os,sys; print(json.dumps({n: os.environ[n] for n in sys.argv[1:]}))"
 
 
@@ -82,7 +82,7 @@ def test_compose_is_yaml_with_dollars_doubled() -> None:
 @pytest.mark.parametrize("shell", ["dotenv", "docker"])
 def test_files_of_lines_refuse_values_of_several(shell: str) -> None:
     """What cannot be written in a line is refused, with the name of the variable."""
-    with pytest.raises(ConfigError, match="LINES has more than one line"):
+    with pytest.raises(ConfigError, match="TWO_LINES has more than one line"):
         shells.FORMATS[shell](LINES)
 
 

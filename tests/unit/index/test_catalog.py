@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mirror.index import lookups, recording
+from mirror.index import lookups, recording, shown
 from mirror.index.catalog import Catalog
 from mirror.names import Entries, Entry, Ref, SnapshotState
 from tests.unit.index.samples import COMMIT, LATER, NOON, REPO, folder, head, large, sha256, small
@@ -38,11 +38,11 @@ def catalog(path: Path) -> Iterator[Catalog]:
 
 SELECTS = {
     name: text
-    for name, text in vars(lookups).items()
+    for name, text in (vars(lookups) | vars(shown)).items()
     if isinstance(text, str) and text.lstrip().startswith("SELECT")
 }
-# Reads one row a repo, and is asked for by people.
-WHOLE = {"_REPOS"}
+# One reads a row a repo, and is asked for by people; the other a row a kind of repo, which are few.
+WHOLE = {"_REPOS", "_SHOWN_COUNTS"}
 
 
 @pytest.mark.parametrize("name", sorted(SELECTS.keys() - WHOLE))
@@ -278,6 +278,7 @@ def test_tree_of_a_hundred_thousand_is_recorded_and_read_in_time(
         "by_xet, µs": 1e6 * _median(lambda: catalog.by_xet(REPO, probe.xet or "")),
         "page of a folder, ms": 1e3 * _median(lambda: _page(catalog, part, recursive=False)),
         "page of the whole, ms": 1e3 * _median(lambda: _page(catalog, "", recursive=True)),
+        "missing, ms": 1e3 * _median(lambda: catalog.missing(REPO, COMMIT, limit=20), 5),
         "repos, µs": 1e6 * _median(lambda: catalog.repos(public_only=False)),
     }
     assert catalog.entry(REPO, COMMIT, probe.path) == probe

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mirror.errors import StoreUnusableError
 from mirror.index.journal import Journal
-from mirror.index.lines import Line, Link, Note, decode, encode
+from mirror.index.lines import Forget, Line, Link, Note, Unlink, decode, encode
 from mirror.names import Alias, Ref, Repo, Visibility
 from tests.unit.index.disk import Syncs, write
 from tests.unit.index.samples import COMMIT, LATER, NOON, OTHER, REPO, git_sha1, sha256
@@ -207,6 +207,39 @@ def test_compact_keeps_what_holds_and_what_it_does_not_know(reopened: Reopen, pa
     assert journal.compact(redundant=0) == 0
 
 
+def test_links_may_be_taken_back(reopened: Reopen) -> None:
+    """After that the next word stands, also once the journal was compacted."""
+    journal, _ = reopened()
+    name = git_sha1("a")
+    journal.append([Link(name, sha256("a")), Link(name, sha256("b")), Unlink(name)])
+    assert list(journal.replay()) == []
+    journal.append([Link(name, sha256("c")), Link(name, sha256("d"))])
+    assert list(journal.replay()) == [Link(name, sha256("c"))]
+
+    assert journal.compact(1) == 4
+    assert list(journal.replay()) == [Link(name, sha256("c"))]
+
+
+def test_what_was_said_of_a_repo_may_be_forgotten(reopened: Reopen) -> None:
+    """Of one commit its refs, of all of it names and audience too; what is said afterwards holds."""
+    journal, _ = reopened()
+    moved, tagged = Ref(REPO, "main", LATER, NOON), Ref(REPO, "v1", COMMIT, NOON)
+    seen = Visibility(REPO, private=True, gated=False, seen_at=NOON)
+    former = Alias(OTHER, REPO, "id", NOON)
+    elsewhere = Ref(OTHER, "main", COMMIT, NOON)
+    pin = Note("pin", "a", {"hub": REPO.hub})
+    journal.append([moved, tagged, seen, former, elsewhere, pin])
+
+    journal.append([Forget(REPO, COMMIT)])
+    assert list(journal.replay()) == [moved, seen, former, elsewhere, pin]
+    journal.append([Forget(REPO, "")])
+    assert list(journal.replay()) == [elsewhere, pin]
+    journal.append([tagged])
+    assert list(journal.replay()) == [elsewhere, pin, tagged]
+    assert journal.compact(1) == 6
+    assert list(journal.replay()) == [elsewhere, pin, tagged]
+
+
 def test_append_from_many_threads_keeps_lines_whole(reopened: Reopen) -> None:
     """Batches that come at once follow one another; none is mixed into another."""
     journal, _ = reopened()
@@ -250,6 +283,8 @@ ANY_LINE = st.one_of(
     st.builds(Alias, REPOS, REPOS, TEXT, TIMES),
     st.builds(Visibility, REPOS, st.booleans(), st.booleans(), TIMES),
     st.builds(Note, TEXT, TEXT, st.one_of(st.none(), st.dictionaries(TEXT, st.integers()))),
+    st.builds(Unlink, st.just(git_sha1("a"))),
+    st.builds(Forget, REPOS, TEXT),
 )
 
 

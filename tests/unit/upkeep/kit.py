@@ -13,7 +13,7 @@ from mirror.store import durable
 from mirror.store.residency import Residency
 from mirror.upkeep.evict import Evictor
 from mirror.upkeep.known import writer
-from mirror.upkeep.pins import pinned
+from mirror.upkeep.pins import Pins
 from tests.unit.store.kit import ROOMY, Kit
 
 
@@ -36,7 +36,7 @@ class Kept(Kit):
             self.store,
             self.partials,
             self.catalog,
-            lambda: pinned(self.journal, self.catalog),
+            Pins(self.journal, self.catalog, lambda _address: ()).digests,
             self.events.append,
         )
         self.ledger._make_room = self.evictor.make_room

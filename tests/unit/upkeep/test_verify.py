@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from mirror.digest import SHA256, Digest
 from mirror.index.catalog import Catalog
-from mirror.index.lines import encode
 from mirror.names import Ref, Repo
 from mirror.store.blobs import Blob
 from mirror.upkeep.agreement import Agreement
@@ -145,7 +144,7 @@ def test_verify_does_not_take_a_clock_that_was_set_back_for_damage(tmp_path: Pat
     repo, commit, other = Repo("huggingface", "models/acme/tiny"), "a" * 40, "b" * 40
     catalog = Catalog.open(tmp_path / "index.sqlite3")
     try:
-        seen = encode(Ref(repo, "main", commit, 1000.0))
+        seen = Ref(repo, "main", commit, 1000.0)
         for known, told in ((commit, 0), (other, 1)):
             catalog.record([Ref(repo, "main", known, 10.0)]).result()
             with closing(Agreement(tmp_path / "index.sqlite3")) as agreement:
