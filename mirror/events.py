@@ -79,6 +79,7 @@ class Scrubbed:
 # Every kind of alarm, with what it tells: counters of all of them are there from the start, for one that
 # begins at its first alarm never seems to grow.
 ALARMS: Final[Mapping[str, str]] = {
+    "bundle": "What a crash had cut short of an import could not be finished.",
     "corrupt": "A stored piece was not what it had been, and was set aside.",
     "corrupt-blob": "A stored blob could not be read as it should be.",
     "damaged": "A record, the journal or the index had something that cannot be read.",
