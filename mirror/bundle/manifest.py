@@ -222,11 +222,11 @@ def _unheard(_size: int) -> None:
 
 def sha256_of_file(path: Path, advance: Callable[[int], None] = _unheard) -> str:
     """The sha256 of a file's content in hex; *advance* hears of its bytes. Raises `OSError`."""
-    hasher = hashlib.sha256()
+    hasher, room = hashlib.sha256(), memoryview(bytearray(_PIECE))
     with path.open("rb", buffering=0) as file:
-        while piece := file.read(_PIECE):
-            hasher.update(piece)
-            advance(len(piece))
+        while size := file.readinto(room):
+            hasher.update(room[:size])
+            advance(size)
     return hasher.hexdigest()
 
 
