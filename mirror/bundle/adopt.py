@@ -6,7 +6,7 @@ in the middle leaves whole blobs that nobody is told of; the next run finds them
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from mirror.bundle.adoptaddresses import Addresses
 from mirror.bundle.adoptcommits import Commits, Loose
@@ -17,6 +17,7 @@ from mirror.bundle.adopttake import ChangedError, Finished, Taking
 from mirror.bundle.found import Found, FoundAddress, FoundCommit, FoundDocument, Item
 from mirror.bundle.foundall import SCANNERS
 from mirror.bundle.foundtree import Tree, look
+from mirror.bundle.jobs import StoppedError, Watch
 from mirror.digest import GIT_SHA1, SHA256, Digest
 from mirror.errors import DigestMismatchError, MirrorError, StoreFullError
 from mirror.index.grants import EVERYONE
@@ -29,22 +30,6 @@ _BATCH: Final = 64
 _BATCH_BYTES: Final = 256 << 20
 
 _OTHERS: Final = "others"
-
-
-class StoppedError(MirrorError):
-    """The adoption was told to stop."""
-
-
-class Watch(Protocol):
-    """Hears how far an adoption is, on the thread that runs it; may raise `StoppedError` from `advance`."""
-
-    def begin(self, step: str, total: int) -> None:
-        """A step begins: ``look`` (names), ``plan`` (things found), ``take`` (bytes); 0: not known."""
-        ...
-
-    def advance(self, amount: int) -> None:
-        """So much more of the step is done."""
-        ...
 
 
 class Adoption:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
-from mirror.bundle.adopt import Watch
 from mirror.bundle.adoptaddresses import FIRST_USE
 from mirror.bundle.adoptparts import Parts
 from mirror.bundle.bundlemanifest import Audience, BundledCommit, BundledRepo
 from mirror.bundle.bundletar import BundleError
+from mirror.bundle.jobs import Watch
 from mirror.cache.facts import Lifetimes, View
 from mirror.digest import SHA256, SOURCE, Digest, source_of
 from mirror.errors import MirrorError

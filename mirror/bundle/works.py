@@ -1,21 +1,19 @@
 """What is done on a data folder as a whole, by order: adoptions and bundles."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping
 
-from mirror.bundle.adoptjobs import Jobs
+from mirror.bundle.adoptjobs import Adoptions
 from mirror.bundle.adoptparts import Parts
 from mirror.bundle.bundlejobs import Bundles
+from mirror.bundle.jobs import Order
 from mirror.digest import Digest
-
-Order: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class Works:
     """The works over *parts*; each call may block."""
 
     def __init__(self, parts: Parts) -> None:
-        self._adoptions = Jobs(parts)
+        self._adoptions = Adoptions(parts)
         self._bundles = Bundles(parts)
 
     @property

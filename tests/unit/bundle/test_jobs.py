@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from mirror.bundle import adoptjobs
-from mirror.bundle.adopt import Watch
-from mirror.bundle.adoptjobs import Jobs
+from mirror.bundle.adoptjobs import Adoptions
 from mirror.bundle.adoptparts import Options, Parts
 from mirror.bundle.adoptreport import Report
+from mirror.bundle.jobs import Watch
 from mirror.errors import QuestionError, StoreFullError
 
 PATHS = {"paths": ["/somewhere"]}
@@ -37,16 +37,16 @@ class Endless:
 
 
 @pytest.fixture
-def jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
-    """Jobs whose adoptions are endless."""
+def jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Adoptions]:
+    """Adoptions whose adoptions are endless."""
     monkeypatch.setattr(adoptjobs, "Adoption", Endless)
     Endless.going.clear()
-    jobs = Jobs(cast("Parts", SimpleNamespace()))
+    jobs = Adoptions(cast("Parts", SimpleNamespace()))
     yield jobs
     jobs.close()
 
 
-def _over(jobs: Jobs, job: Any) -> Any:
+def _over(jobs: Adoptions, job: Any) -> Any:
     for _ in range(1000):
         state = jobs.orders["adopt-look"](job)
         if state["over"]:
@@ -55,7 +55,7 @@ def _over(jobs: Jobs, job: Any) -> Any:
     raise AssertionError("it did not end")
 
 
-def test_job_is_one_at_a_time_and_ends_when_it_is_told_to(jobs: Jobs) -> None:
+def test_job_is_one_at_a_time_and_ends_when_it_is_told_to(jobs: Adoptions) -> None:
     """A second one is refused meanwhile; afterwards another may begin."""
     job = jobs.orders["adopt"](PATHS)
     Endless.going.wait(10)
@@ -71,14 +71,16 @@ def test_job_is_one_at_a_time_and_ends_when_it_is_told_to(jobs: Jobs) -> None:
         jobs.orders["adopt-look"](job)
 
 
-def test_job_ends_when_nobody_looks_any_more(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_ends_when_nobody_looks_any_more(
+    jobs: Adoptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever gave the order is gone: it was killed, say."""
     monkeypatch.setattr(adoptjobs, "LEASE", -1.0)
     job = jobs.orders["adopt"](PATHS)
     assert _over(jobs, job)["failed"]["error"] == "It was stopped."
 
 
-def test_job_that_fails_says_why(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_that_fails_says_why(jobs: Adoptions, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the words of the mirror, with what to do."""
 
     class Full(Endless):
@@ -105,14 +107,14 @@ def test_job_that_fails_says_why(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_order_that_makes_no_sense_is_refused(
-    jobs: Jobs, arguments: dict[str, Any], sentence: str
+    jobs: Adoptions, arguments: dict[str, Any], sentence: str
 ) -> None:
     """Before anything begins."""
     with pytest.raises(QuestionError, match=sentence):
         jobs.orders["adopt"](arguments)
 
 
-def test_order_says_what_is_wanted(jobs: Jobs) -> None:
+def test_order_says_what_is_wanted(jobs: Adoptions) -> None:
     """As it was given on the command line."""
     said = {"link": "hard", "unverified": True, "dry_run": True, "ask": False, "grants": ["acme/*"]}
     jobs.orders["adopt"]({**PATHS, **said})
