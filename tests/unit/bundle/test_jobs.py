@@ -12,7 +12,7 @@ from mirror.bundle import adoptjobs
 from mirror.bundle.adoptjobs import Adoptions
 from mirror.bundle.adoptparts import Options, Parts
 from mirror.bundle.adoptreport import Report
-from mirror.bundle.jobs import Watch
+from mirror.bundle.jobs import Job, Jobs, Watch
 from mirror.errors import QuestionError, StoreFullError
 
 PATHS = {"paths": ["/somewhere"]}
@@ -123,3 +123,35 @@ def test_order_says_what_is_wanted(jobs: Adoptions) -> None:
     assert (options.link.value, options.unverified, options.dry_run) == ("hard", True, True)
     assert not options.ask
     assert [pattern.text for pattern in options.grants] == ["acme/*"]
+
+
+def test_job_is_not_stopped_in_the_step_that_is_to_be_whole() -> None:
+    """What is half published would be worse than what is published late."""
+    going, on, steps = threading.Event(), threading.Event(), list[str]()
+
+    def work(watch: Watch) -> dict[str, Any]:
+        for step in ("check", "publish", "clear"):
+            watch.begin(step, 1)
+            steps.append(step)
+            if step == "publish":
+                going.set()
+                on.wait(10)
+            watch.advance(1)
+        return {}
+
+    job = Job("import", work, lease=60.0, kept="It is kept.", whole="publish")
+    jobs: Jobs[Job] = Jobs("import")
+    jobs.start(job)
+    going.wait(10)
+    job.stop()
+    on.set()
+    job.join(10)
+    assert steps == ["check", "publish", "clear"]
+    assert job.look()["failed"] == {"error": "It was stopped.", "hint": "It is kept."}
+
+
+def test_job_that_is_over_is_told_how_to_begin_again() -> None:
+    """A server that was started again knows none."""
+    with pytest.raises(QuestionError, match="no such import") as caught:
+        Jobs[Job]("import").look({"job": 7})
+    assert "Give the order again" in caught.value.hint
