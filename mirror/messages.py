@@ -34,7 +34,7 @@ class RequestHead:
     @property
     def only_stored(self) -> bool:
         """Whether upstream is not to be asked (RFC 9111 §5.2.1.7)."""
-        return "only-if-cached" in self.headers.get("cache-control", "")
+        return "only-if-cached" in self.headers.get("cache-control", "").lower()
 
 
 @dataclass(frozen=True, slots=True)

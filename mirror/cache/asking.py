@@ -47,6 +47,9 @@ _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 _UNAVAILABLE: Final = 503
 
+# How the Hub says that a caller may not know: a gated repo, and one that is hidden or gone.
+_CLOSED: Final = frozenset({"GatedRepo", "RepoNotFound"})
+
 
 @dataclass(slots=True)
 class _Paging:
@@ -276,3 +279,9 @@ class Asking:
             return False
         seen = self._catalog.visibility(self._canonical(question))
         return seen is not None and not seen.private
+
+
+def closed_to_caller(error: UpstreamRefusedError) -> bool:
+    """Whether a refusal is about the caller, or a repo hidden from them, and not about a file."""
+    code = error.headers.get("x-error-code")
+    return code in _CLOSED or (error.status in (_UNAUTHORIZED, _FORBIDDEN) and code is None)

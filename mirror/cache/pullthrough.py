@@ -15,7 +15,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Final
 
-from mirror.cache.asking import Asking, Voice
+from mirror.cache.asking import Asking, Voice, closed_to_caller
 from mirror.cache.bodies import Bodies, NoLongerOpenError, asked_for
 from mirror.cache.facts import Lifetimes, View
 from mirror.cache.flights import Flights
@@ -54,13 +54,8 @@ MAX_HOPS: Final = 16
 
 _HOP: Final = re.compile(r"1\.1 modelmirror \(mm-[0-9a-f]{16}\)")
 
-# How the Hub says that a caller may not know: a gated repo, and one that is hidden or gone.
-_CLOSED: Final = frozenset({"GatedRepo", "RepoNotFound"})
-_CLOSED_STATUSES: Final = frozenset({401, 403})
-
 # Credentials lent to questions that carry a token of ours instead (CAS): enough for a large site.
 MAX_LENT: Final = 4096
-
 
 # How often, and after how many seconds, a question is looked at anew that a removal came between: a removal
 # is out of sight within milliseconds, and nobody removes for ever.
@@ -202,7 +197,7 @@ class PullThrough:
     ) -> tuple[View, str]:
         """Find the facts: fresh ones, or stale ones when upstream cannot be asked in time."""
         if self._offline or voice.silent:
-            return self._stale(hub, question, view), "hit"
+            return self._unasked(hub, question, view), "hit"
         if not hub.needs(question, view):
             return view, "hit"
         stale = view.stale()
@@ -238,7 +233,7 @@ class PullThrough:
             # credential is sent to means its own rate limit, or a signature that it got wrong.
             if (
                 stale is not None
-                and self._closed_to(error)
+                and closed_to_caller(error)
                 and (question.anonymous or self._by_grant(question, stale))
             ):
                 return stale, "stale"
@@ -278,6 +273,14 @@ class PullThrough:
             view.renew(self._clock.wall())
         msg = "Upstream's answers did not settle the question."
         raise UpstreamUnreachableError(msg, hint="Ask again; if it stays so, report it.")
+
+    def _unasked(self, hub: Hub, question: Question, view: View) -> View:
+        """What is known; a wish that nothing be asked makes nobody a reader for longer."""
+        stale = self._stale(hub, question, view)
+        if self._offline or self._needs_no_word(hub, question, view):
+            return stale
+        said = f"Whether {asked_for(question)} is still open to this caller, only-if-cached forbids to ask."
+        raise OfflineError(said, hint="Ask without it once.")
 
     def _stale(
         self,
@@ -330,12 +333,6 @@ class PullThrough:
         """Whether the operator's word opens the repo to this caller."""
         return question.repo is not None and view.granted(view.canonical(question.repo))
 
-    @staticmethod
-    def _closed_to(error: UpstreamRefusedError) -> bool:
-        """Whether a refusal is about the caller, or a repo hidden from them, and not about a file."""
-        code = error.headers.get("x-error-code")
-        return code in _CLOSED or (error.status in _CLOSED_STATUSES and code is None)
-
     def _is_open(self, question: Question, view: View) -> bool:
         """Whether everybody may be answered."""
         if question.repo is None:
@@ -344,9 +341,10 @@ class PullThrough:
         return seen is not None and not seen.private and not seen.gated
 
     def _needs_no_word(self, hub: Hub, question: Question, view: View) -> bool:
-        """Whether an outage that a caller met is believed where it would admit callers for longer.
+        """Whether what is known will do where it would admit callers for longer than upstream's word is good.
 
-        It may be that caller's doing: for what is not open to all, a look of our own must say it too.
+        An outage that a caller met may be that caller's doing, and so is a wish that nothing be asked: for
+        what is not open to all, a look of our own must say it too.
         """
         return (
             self._outages.sure(hub.name)

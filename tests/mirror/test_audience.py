@@ -176,6 +176,27 @@ def test_a_revoked_token_is_refused_within_the_lifetime(
     assert mirror.ask("/acme/gated/resolve/main/a.txt", token="tokenA").status in {401, 403}
 
 
+@pytest.mark.parametrize("name", ["acme/gated", "acme/private"])
+def test_what_is_stored_is_not_told_on_an_old_word(
+    mirror: Running, origin: Origin, closed: dict[str, Repo], name: str
+) -> None:
+    """only-if-cached makes nobody a reader for longer: the grace is for when upstream cannot be asked."""
+    path, stored = f"/{name}/resolve/main/config.json", {"Cache-Control": "Only-If-Cached"}
+    assert mirror.ask(path, token="tokenA").status == 200
+    mirror.settle()
+    assert mirror.ask(path, token="tokenA", headers=stored).status == 200
+    mirror.stop()
+    mirror.settings = {"MODELMIRROR_AUDIENCE_LIFETIME": "0s"}
+    mirror.start()
+    origin.revoke("tokenA", closed[name])
+    origin.clear_log()
+
+    refused = mirror.ask(path, token="tokenA", headers=stored)
+    assert refused.status == 501
+    assert "only-if-cached" in refused.headers["x-error-message"]
+    assert not origin.log
+
+
 def test_a_repo_gone_private_is_refused_to_strangers(mirror: Running, origin: Origin) -> None:
     """A public repo that turned private upstream is withdrawn as soon as the mirror asks again."""
     repo = origin.add_repo("models", "acme/open", files={"a.txt": b"was open"}, readers=("tokenA",))

@@ -1,6 +1,7 @@
 """What the mirror counts of itself, kept over restarts, and when a blob was used last."""
 
 import json
+import sys
 from pathlib import Path
 
 from mirror.errors import StoreFullError
@@ -51,6 +52,29 @@ def test_history_counts_what_was_served_and_fetched(tmp_path: Path) -> None:
     report = history.report()
     assert report["since"] == NOON
     assert report["hours"] == [[int(NOON), 257, 72, 4, 2]]
+
+
+def test_history_counts_a_request_in_a_handful_of_calls(tmp_path: Path) -> None:
+    """Every request is counted on the event loop: to copy the counts there was a tenth of a warm HEAD."""
+    history, event, calls = (
+        History(tmp_path / "stats.json", write, _Clock()),
+        _served("hit", 100),
+        0,
+    )
+    history(event)  # The first one of an hour makes room for it.
+
+    def count(_frame: object, kind: str, _argument: object) -> None:
+        nonlocal calls
+        calls += kind in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        history(event)
+    finally:
+        sys.setprofile(before)
+
+    assert 0 < calls <= 20  # It was 332.
 
 
 def test_history_goes_on_after_a_restart(tmp_path: Path) -> None:
