@@ -11,10 +11,17 @@ from mirror.cli.settings import read
 from mirror.cli.working import followed, giving
 
 
+def _named(
+    _context: click.Context, _parameter: click.Parameter, paths: tuple[str, ...]
+) -> tuple[Path, ...]:
+    """The paths. An empty one, of a variable that is not set, is not the folder that one stands in."""
+    if "" in paths:
+        raise click.BadParameter("An empty PATH names no cache.")
+    return tuple(map(Path, paths))
+
+
 @click.command("adopt")
-@click.argument(
-    "paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path)
-)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", callback=_named)
 @click.option(
     "--link",
     type=click.Choice(["reflink", "hard", "none"]),
