@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from mirror.errors import QuestionError
 
@@ -78,7 +78,7 @@ _NAMES: Final[Mapping[Kind, tuple[re.Pattern[str], str]]] = {
     Kind.SPACY: (re.compile(r"[a-z][a-z0-9_]{1,99}\Z"), "spacy:de_core_news_lg[==3.8.0]"),
     Kind.URL: (re.compile(r"https://[^\s/?#@:]+/[^\s#]+\Z"), "https://host/path"),
 }
-_HUBS: Final = frozenset({"huggingface.co", "hf-mirror.com"})
+HUBS: Final = frozenset({"huggingface.co", "hf-mirror.com"})
 _OF_A_REPO: Final = re.compile(
     rf"/(?P<kind>datasets/|spaces/|)(?P<name>{_WORD}/{_WORD})"
     r"(?:/(?:resolve|blob|raw)/(?P<revision>[^/]+)/(?P<file>.+)|/tree/(?P<tree>[^/]+))?/?\Z"
@@ -88,6 +88,15 @@ _URL_KINDS: Final = {"": Kind.MODEL, "datasets/": Kind.DATASET, "spaces/": Kind.
 _FIXED: Final = re.compile(
     r"/[0-9a-f]{40}(?:[0-9a-f]{24})?/|[-_](?=[0-9a-f]*[a-f])[0-9a-f]{8,64}\.[a-z]+\Z|/releases/download/"
 )
+# tiktoken_ext/openai_public.py: encodings that are made of the files of another, or of two.
+_ENCODINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "gpt2": ("gpt-2/encodings/main/vocab.bpe", "gpt-2/encodings/main/encoder.json"),
+    "p50k_edit": ("encodings/p50k_base.tiktoken",),
+    "o200k_harmony": ("encodings/o200k_base.tiktoken",),
+}
+_STORAGE: Final = "openaipublic.blob.core.windows.net"
+# A handle of Kaggle's among those of TF Hub: its third word is a framework.
+_OF_KAGGLE: Final = re.compile(r"[^/]+/[^/]+/tensorflow[12]/[^/]+(?:/[0-9]+)?\Z", re.IGNORECASE)
 # A place after a target: behind an equals sign that is not one of a version's two, nor of a query.
 _PLACED: Final = re.compile(
     r"(?P<target>https://[^?=]+(?:\?[^=&]+=[^=&]*(?:&[^=&]+=[^=&]*)*)?|(?!https://)[^=]+(?:==[^=]+)?)"
@@ -172,6 +181,31 @@ class Target:
             case _:
                 return True
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """How the mirror is asked for its files, path and query; none where the name alone does not tell."""
+        name, revision = self.name, self.revision
+        match self.kind:
+            case Kind.WHISPER:
+                return (f"/-/whisper/{name}",)
+            case Kind.TORCH:
+                return (f"/-/torch/models/{name}",)
+            case Kind.TORCHHUB if revision:
+                return (f"/-/host/github.com/{name}/zipball/{quote(revision)}",)
+            case Kind.TFHUB:
+                return (f"/-/host/{handle_site(name)}/{name}?tf-hub-format=compressed",)
+            case Kind.TIKTOKEN:
+                paths = _ENCODINGS.get(name, (f"encodings/{name}.tiktoken",))
+                return tuple(f"/-/host/{_STORAGE}/{path}" for path in paths)
+            case Kind.SPACY if revision:
+                return (f"/-/spacy/files/{name}-{revision}-py3-none-any.whl",)
+            case Kind.URL:
+                parts = urlsplit(name)
+                query = f"?{parts.query}" if parts.query else ""
+                return (f"/-/host/{parts.netloc}{parts.path}{query}",)
+            case _:
+                return ()
+
     def __str__(self) -> str:
         if self.kind is Kind.URL:
             return self.name
@@ -198,7 +232,7 @@ class Target:
                 hint="Name the file by its own address, not by that of a mirror.",
             )
         host = parts.hostname or ""
-        if host in _HUBS:
+        if host in HUBS:
             found = _OF_A_REPO.match(parts.path)
             if found is None:
                 raise TargetError(f"{url!r} is no repo or file of the Hub.", hint=HELP)
@@ -213,6 +247,11 @@ class Target:
                 name = name.replace(f"/{word}", "/")
             return cls._checked(Kind.TFHUB, name, "")
         return cls._checked(Kind.URL, url, "")
+
+
+def handle_site(name: str) -> str:
+    """Where the handle *name* of TF Hub is: on its own site, or on that of Kaggle."""
+    return "www.kaggle.com/models" if _OF_KAGGLE.match(name) else "tfhub.dev"
 
 
 def placed(text: str) -> tuple[str, str]:

@@ -227,7 +227,7 @@ def opened(paths: Sequence[Path]) -> Whole | Parts:
         fd = os.open(paths[0], os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                _wait_for(fd)
+                _wait_for(fd, paths[0])
                 return Whole(fd, "The bundle")
             start = os.read(fd, HEADER)
         except BaseException:
@@ -243,8 +243,12 @@ def opened(paths: Sequence[Path]) -> Whole | Parts:
         ) from error
 
 
-def _wait_for(fd: int) -> None:
-    """Wait until there is something in a pipe. Raises `BundleError` where nothing comes."""
+def _wait_for(fd: int, path: Path) -> None:
+    """Wait until there is something in the pipe *path*. Raises `BundleError` where nothing comes."""
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        raise BundleError(
+            f"{path} is a folder.", hint="Name the bundle in it, or each of its parts."
+        )
     if not select.select([fd], [], [], PATIENCE)[0]:
         raise BundleError("Nothing came through the pipe.")
     os.set_blocking(fd, True)

@@ -155,7 +155,9 @@ class Export:
             uid, gid = os.geteuid(), os.getegid()
             raise StoreUnusableError(
                 f"User {uid} cannot write to {self._folder}: {error.strerror}.",
-                hint=f"Give it to that user: chown -R {uid}:{gid} {self._folder}",
+                hint=f"Give it to that user: chown -R {uid}:{gid} {self._folder}"
+                if isinstance(error, PermissionError)
+                else "Name a folder, or where one can be made.",
             ) from error
         for left in self._working.glob("new-*"):  # What a run that was killed had half made.
             if left.is_dir() and not left.is_symlink():

@@ -21,6 +21,8 @@ MAX_DEPTH: Final = 64
 # Links to links (path_resolution(7) gives up after 40).
 _MAX_LINKS: Final = 16
 
+_NO_TEXT: Final = "has a name that is not UTF-8"
+
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -157,6 +159,9 @@ def look(root: Path, advance: Callable[[int], None], *, without: Path | None = N
         raise QuestionError(f"{root} cannot be looked at: {_reason(error)}.") from error
     if real.is_file():
         tree = Tree(real.parent)
+        if _unreadable(real.name):
+            tree.passed.append(Passed(_shown(real.name), _NO_TEXT))
+            return tree
         status = real.stat()
         tree.folders[""] = [real.name]
         tree.files[real.name] = Seen(status.st_size, status.st_mtime)
@@ -185,9 +190,12 @@ def look(root: Path, advance: Callable[[int], None], *, without: Path | None = N
                 f"{root} has more than {MAX_NAMES} names below it.",
                 hint="Give its parts one by one.",
             )
-        tree.folders[folder] = [entry.name for entry in found]
+        tree.folders[folder] = [entry.name for entry in found if not _unreadable(entry.name)]
         for entry in found:
             path = join(folder, entry.name)
+            if _unreadable(entry.name):
+                tree.passed.append(Passed(_shown(path), _NO_TEXT))
+                continue
             if _note(tree, path, entry):
                 if depth >= MAX_DEPTH:
                     tree.passed.append(Passed(path, "lies too deep"))
@@ -214,6 +222,15 @@ def _note(tree: Tree, path: str, entry: os.DirEntry[str]) -> bool:
     except OSError as error:
         tree.passed.append(Passed(path, f"cannot be looked at: {_reason(error)}"))
     return False
+
+
+def _unreadable(name: str) -> bool:
+    """Whether *name* is no text: no hub has such a path, and nothing could be noted of it."""
+    return any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _shown(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -1,5 +1,7 @@
 """Where clients look: the folders that their environment variables name, inside the exported folder.
 
+`CACHES` is the table of it, which `doctor` reads too.
+
 An app's variables hold paths as the app sees them (``/app/models/.cache``). One of those paths is the *root*,
 which is where the exported folder will be mounted; everything is laid out relative to it. What each client
 reads, and in which order, is from its source (huggingface_hub 2.4 ``constants.py``, transformers 4
@@ -17,9 +19,9 @@ from typing import Final
 from mirror.errors import QuestionError
 from mirror.targets import REPOS, Kind
 
-# The variables that lead to a folder, the first that is set deciding, each with what is appended to it; and
-# the one to set, below the root, where none is.
-_CACHES: Final[Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, str]]]] = {
+# Of each cache the variables that lead to its folder, the first that is set deciding, each with what is
+# appended to it; and the one to set, below the root, where none is.
+CACHES: Final[Mapping[str, tuple[tuple[tuple[str, str], ...], tuple[str, str]]]] = {
     "hub": (
         (
             ("HF_HUB_CACHE", ""),
@@ -85,7 +87,7 @@ _OF_HOST: Final = (
     ("https://openaipublic.azureedge.net/main/whisper/models/", "whisper"),
 )
 
-KNOWN: Final = frozenset(name for rules, _ in _CACHES.values() for name, _ in rules) | {
+KNOWN: Final = frozenset(name for rules, _ in CACHES.values() for name, _ in rules) | {
     "PIX2TEXT_HOME"
 }
 
@@ -127,8 +129,8 @@ class Places:
         names = _names(kind, url)
         found = [folder for name in names if (folder := self._named(name)) is not None]
         if not found and names:
-            _, (variable, below) = _CACHES[names[0]]
-            suffix = dict(_CACHES[names[0]][0])[variable]
+            _, (variable, below) = CACHES[names[0]]
+            suffix = dict(CACHES[names[0]][0])[variable]
             found = [Folder(posixpath.join(below, suffix) if suffix else below, variable, below)]
         return tuple({folder.path: folder for folder in reversed(found)}.values())[::-1]
 
@@ -145,7 +147,7 @@ class Places:
         return self._below(self.expanded(text), text)
 
     def _named(self, cache: str) -> Folder | None:
-        for variable, suffix in _CACHES[cache][0]:
+        for variable, suffix in CACHES[cache][0]:
             value = self.value(variable)
             if value:
                 at = self._below(value, f"{variable}={value}")
@@ -206,7 +208,7 @@ def common_root(
             paths.append(path if folder else posixpath.dirname(path))
             continue
         for cache in _names(kind, url):
-            rules, _ = _CACHES[cache]
+            rules, _ = CACHES[cache]
             named = next((value for name, _ in rules if (value := places.value(name))), "")
             paths += [named] if named else []
     absolute = [path for path in paths if path.startswith("/")]

@@ -3,6 +3,7 @@
 import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
@@ -16,24 +17,12 @@ from mirror.errors import MirrorError, QuestionError
 from mirror.hubs.torch import name_checks
 from mirror.hubs.whisper import MODELS, OTHER_NAMES
 from mirror.redaction import one_line
-from mirror.targets import Kind, Target
+from mirror.targets import Kind, Target, handle_site
 
 _KINDS: Final = {Kind.MODEL: "models", Kind.DATASET: "datasets", Kind.SPACE: "spaces"}
 _NEXT: Final = re.compile(r'<([^>]*)>\s*;\s*rel="next"')
 # How many pages of a file list are followed: of 1000 entries each.
 _MOST_PAGES: Final = 10_000
-
-_STORAGE: Final = "openaipublic.blob.core.windows.net"
-# tiktoken_ext/openai_public.py: encodings that are made of the files of another, or of two.
-_ENCODINGS: Final[Mapping[str, tuple[str, ...]]] = {
-    "gpt2": ("gpt-2/encodings/main/vocab.bpe", "gpt-2/encodings/main/encoder.json"),
-    "p50k_edit": ("encodings/p50k_base.tiktoken",),
-    "o200k_harmony": ("encodings/o200k_base.tiktoken",),
-}
-
-# A handle of Kaggle's among those of TF Hub: its third word is a framework.
-_OF_KAGGLE: Final = re.compile(r"[^/]+/[^/]+/tensorflow[12]/[^/]+(?:/[0-9]+)?\Z", re.IGNORECASE)
-_COMPRESSED: Final = "tf-hub-format=compressed"
 
 _ELEMENT: Final = re.compile(r"<(package|collection|item|/collection)\b([^>]*)>")
 _ATTRIBUTE: Final = re.compile(r'([a-z0-9_]+)="([^"]*)"')
@@ -168,27 +157,24 @@ class Planner:
         return self._one(target, place, file, f"{name}.pt")
 
     def _checkpoint(self, target: Target, place: str) -> Plan:
-        file = File(source=f"/-/torch/models/{target.name}", prefix=_prefix(target.name))
+        file = File(source=target.sources[0], prefix=_prefix(target.name))
         return self._one(target, place, file, posixpath.basename(target.name), "checkpoints")
 
     def _url(self, target: Target, place: str) -> Plan:
         parts = urlsplit(target.name)
         name = unquote(posixpath.basename(parts.path))
-        query = f"?{parts.query}" if parts.query else ""
-        source = f"/-/host/{parts.netloc}{parts.path}{query}"
         proven = re.search(r"/[0-9a-f]{64}/[^/]+\Z", parts.path) is not None
-        file = File(source=source, prefix=_prefix(name), proven=proven)
+        file = File(source=target.sources[0], prefix=_prefix(name), proven=proven)
         below = "checkpoints" if parts.hostname == "download.pytorch.org" else ""
         return self._one(target, place, file, name, below)
 
     def _tiktoken(self, target: Target, place: str) -> Plan:
-        paths = _ENCODINGS.get(target.name, (f"encodings/{target.name}.tiktoken",))
         plans = []
-        for path in paths:
-            url = f"https://{_STORAGE}/{path}"
-            name = posixpath.basename(path) if place else layouts.tiktoken_name(url)
-            file = File(source=f"/-/host/{_STORAGE}/{path}", proven=True)
-            folder = f"{place.rstrip('/')}/" if place and len(paths) > 1 else place
+        for source in target.sources:
+            url = f"https://{source.removeprefix('/-/host/')}"
+            name = posixpath.basename(source) if place else layouts.tiktoken_name(url)
+            file = File(source=source, proven=True)
+            folder = f"{place.rstrip('/')}/" if place and len(target.sources) > 1 else place
             plans.append(self._one(target, folder, file, name))
         files = tuple(file for plan in plans for file in plan.files)
         return Plan(files=files, environment=plans[0].environment)
@@ -196,8 +182,8 @@ class Planner:
     def _wheel(self, target: Target, place: str) -> Plan:
         """The package of a spaCy model: of the version that is said, else of the newest."""
         if target.revision:
-            name = f"{target.name}-{target.revision}-py3-none-any.whl"
-            return self._one(target, place, File(source=f"/-/spacy/files/{name}"), name)
+            source = target.sources[0]
+            return self._one(target, place, File(source=source), posixpath.basename(source))
         project = target.name.replace("_", "-")
         _, page = self._endpoint.document(f"/-/spacy/simple/{project}/")
         found = _LINK.search(page.decode("utf-8", "replace"))
@@ -210,30 +196,27 @@ class Planner:
     # ── folders ────────────────────────────────────────────────────────────────────────────────
 
     def _torchhub(self, target: Target, place: str) -> Plan:
-        site = f"/-/host/github.com/{target.name}"
         ref = target.revision
         if not ref:  # As torch.hub finds it out (`_parse_repo_info`).
             try:
-                self._endpoint.document(f"{site}/tree/main/")
+                self._endpoint.document(f"/-/host/github.com/{target.name}/tree/main/")
                 ref = "main"
             except AnswerRefusedError as error:
                 if error.status != 404:
                     raise
                 ref = "master"
-        source = f"{site}/zipball/{quote(ref)}"
+        source = replace(target, revision=ref).sources[0]
         if place:
             return layouts.unpacked(source, Packing.ZIP, self._places.below(place))
         return layouts.torchhub(target, ref, source, self._folder(target, place))
 
     def _tfhub(self, target: Target, place: str) -> Plan:
-        of_kaggle = _OF_KAGGLE.match(target.name)
-        where = "www.kaggle.com/models" if of_kaggle else "tfhub.dev"
-        source = f"/-/host/{where}/{target.name}?{_COMPRESSED}"
+        where, source = handle_site(target.name), target.sources[0]
         names = [target.name]
         if target.name in self._newest:
             names.append(target.name.rpartition("/")[0])
         handles = [f"https://{where}/{name}" for name in names]
-        if of_kaggle:
+        if where != "tfhub.dev":
             handles += [f"https://{where}/{_in_full(name)}" for name in names]
         if self._real:  # Without links each would be all of it again.
             del handles[1:]

@@ -1,33 +1,27 @@
 """`modelmirror adopt`: take over what clients have downloaded already."""
 
-import contextlib
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeAlias
 
 import click
 
 from mirror.cli.adopted import Told, told_by
 from mirror.cli.exits import FAILED
-from mirror.cli.ownmirror import own_mirror
 from mirror.cli.settings import read
-from mirror.config import Settings
-from mirror.errors import MirrorError
-from mirror.store.layout import Layout
-from mirror.upkeep.reach import order
+from mirror.cli.working import followed, giving
 
-Give: TypeAlias = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
-# How often it is looked how far the work is, in seconds: a bar that is drawn more often shows no more.
-LOOK_EVERY: Final = 0.2
+def _named(
+    _context: click.Context, _parameter: click.Parameter, paths: tuple[str, ...]
+) -> tuple[Path, ...]:
+    """The paths. An empty one, of a variable that is not set, is not the folder that one stands in."""
+    if "" in paths:
+        raise click.BadParameter("An empty PATH names no cache.")
+    return tuple(map(Path, paths))
 
 
 @click.command("adopt")
-@click.argument(
-    "paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path)
-)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", callback=_named)
 @click.option(
     "--link",
     type=click.Choice(["reflink", "hard", "none"]),
@@ -81,57 +75,10 @@ def command(  # noqa: PLR0913 -- one parameter a flag
         "ask": ask,
         "grants": list(grants),
     }
-    with _giving(settings) as give, voice:
+    with giving(settings) as give, voice:
         job = give("adopt", arguments)
-        report = _followed(give, job, voice)
+        report = followed(give, job, voice.look, "adopt")
     voice.report(report)
     refused = any("refused" in outcomes for outcomes in report["caches"].values())
     if refused or report["stopped"]:
         sys.exit(FAILED)
-
-
-@contextlib.contextmanager
-def _giving(settings: Settings) -> Iterator[Give]:
-    """A way to give orders: to the server that runs on the folder, else to a mirror of our own."""
-    layout = Layout(settings.data)
-    control = layout.control
-
-    def give(name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        reply = order(control, name, arguments)
-        if reply is None:
-            raise MirrorError(
-                "The server has stopped.", hint="Run it again: what was taken is kept."
-            )
-        return reply
-
-    if layout.root.is_dir() and order(control, "grants", {}) is not None:
-        yield give
-        return
-    with own_mirror(settings) as carry_out:
-        yield carry_out
-
-
-def _followed(give: Give, job: Mapping[str, Any], voice: Told) -> Mapping[str, Any]:
-    """Look how far the work is until it is over; Ctrl-C has it stop, and its report told all the same."""
-    stopping = False
-    while True:
-        try:
-            state = give("adopt-look", job)
-            voice.look(state)
-            if state["over"]:
-                return _report(state)
-            time.sleep(LOOK_EVERY)
-        except KeyboardInterrupt:
-            if stopping:
-                raise
-            stopping = True
-            give("adopt-stop", job)
-
-
-def _report(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What an adoption that is over came to; raises why there is no report."""
-    failed = state["failed"]
-    if failed is not None:
-        raise MirrorError(failed["error"], hint=failed["hint"])
-    report: Mapping[str, Any] = state["report"]
-    return report

@@ -20,8 +20,9 @@ from mirror.bundle.endpoint import Endpoint
 from mirror.bundle.places import Places
 from mirror.bundle.planning import Planner
 from mirror.cli.inside import mirror_of
+from mirror.cli.ownmirror import Give
 from mirror.cli.settings import read
-from mirror.cli.working import Give, Progress, followed, given_to, giving
+from mirror.cli.working import Progress, followed, given_to, giving
 from mirror.errors import MirrorError, QuestionError
 from mirror.store.layout import Layout
 from mirror.targets import REPOS, Kind, Target
@@ -63,7 +64,7 @@ def write_bundle(wanted: BundleWanted) -> None:
         job = give("bundle-plan", _arguments(wanted, url))
         sent = False
         try:
-            planned = followed(give, job, voice)
+            planned = followed(give, job, voice.follow)
             report = _write(wanted, layout, planned, voice, give, job)
             sent = True
         finally:

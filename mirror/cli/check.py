@@ -16,7 +16,7 @@ from mirror.bundle.outcome import Wanted
 from mirror.bundle.warming import Seen, differs, goals, look
 from mirror.cli.exits import FAILED
 from mirror.cli.telling import SCHEMA
-from mirror.cli.wanting import Choice, counted, endpoint_of, options, usage
+from mirror.cli.wanting import Choice, Where, counted, options, usage
 from mirror.errors import MirrorError
 from mirror.hook import modelmirror_hook
 from mirror.units import format_size
@@ -50,17 +50,10 @@ class _Found:
 )
 @click.option("--verify", is_flag=True, help="With --cache: hash every file again.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, one event a line, for programs.")
-def command(  # noqa: PLR0913 -- each flag once
+def command(
     *,
-    targets: tuple[str, ...],
-    project: Path | None,
-    groups: tuple[str, ...],
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    loader: str,
-    endpoint: str | None,
-    data: Path | None,
-    file: Path | None,
+    choice: Choice,
+    where: Where,
     locked: bool,
     cache: Path | None,
     verify: bool,
@@ -70,10 +63,9 @@ def command(  # noqa: PLR0913 -- each flag once
 
     Nobody outside is asked. Exits with 0 if everything is here, else with 1.
     """
-    choice = Choice(targets, project, groups, include, exclude, loader)
     if cache is not None:
         with usage():
-            wanted = list(choice.wanted()) if targets or project or groups else []
+            wanted = list(choice.wanted()) if choice.said else []
         sys.exit(_exported(cache, wanted, verify=verify, as_json=as_json))
     if verify:
         raise click.UsageError(
@@ -82,15 +74,11 @@ def command(  # noqa: PLR0913 -- each flag once
     with usage():
         held = choice.locked() if locked else None
         wanted = [] if held is not None else list(choice.wanted())
-    with endpoint_of(endpoint, data, file, offline=True) as asked:
+    with where.asked(offline=True) as asked:
         good, bad = goals(wanted, asked) if held is None else ([one.goal for one in held], [])
-        where = [
-            *(["--endpoint", endpoint] if endpoint else []),
-            *(["--data", str(data)] if data else []),
-        ]
 
         def again(one: Wanted) -> str:
-            return choice.again(one, where, locked=locked)
+            return choice.again(one, where.words, locked=locked)
 
         found = _checked(asked, good, again)
     found += [_unknown(one, error, again(one)) for one, error in bad]

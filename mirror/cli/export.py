@@ -6,8 +6,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 import click
+from click.core import ParameterSource
 
 from mirror.bundle.endpoint import Endpoint
 from mirror.bundle.exporting import Export
@@ -19,10 +21,17 @@ from mirror.cli.envfile import read_variables
 from mirror.cli.exits import FAILED
 from mirror.cli.inside import mirror_of
 from mirror.cli.telling import Events, Plain, Telling
+from mirror.cli.wanting import token, usage
 from mirror.errors import QuestionError
 from mirror.store.layout import Layout
 from mirror.targets import REPOS, Kind, Target, placed
 from mirror.units import parse_size
+
+# The flags that one format alone has.
+_ONLY: Final[Mapping[str, frozenset[str]]] = {
+    "bundle": frozenset({"everything", "since", "since_last", "split", "key"}),
+    "cache": frozenset({"pairs", "files", "root", "links", "verify"}),
+}
 
 
 @click.command("export")
@@ -105,13 +114,18 @@ def command(  # noqa: PLR0913 -- each flag once
 
     What is there and whole is not fetched again.
     """
+    _refuse_others(form)
     if form == "bundle":
         if endpoint is not None:
             raise click.UsageError("A bundle is written where the data folder is: give --data.")
+        with usage():
+            wanted = _wanted(targets, include, exclude)
+        if placing := next((one for one in wanted if one.place), None):
+            raise click.UsageError(f"A place, as in {placing}, is for --format cache.")
         write_bundle(
             BundleWanted(
                 file=where,
-                targets=tuple(Target.parse(text).only(include, exclude) for text in targets),
+                targets=tuple(one.target for one in wanted),
                 everything=everything,
                 since=since,
                 since_last=since_last,
@@ -126,20 +140,18 @@ def command(  # noqa: PLR0913 -- each flag once
     folder = Path(where)
     if not targets:
         raise click.UsageError("Name the TARGETs.")
-    try:
+    with usage():
         wanted = _wanted(targets, include, exclude)
         variables = _variables(files, pairs, "".join(targets))
         places = _places(variables, root, wanted, folder)
         for one in wanted:
             _ = places.below(one.place) if one.place else places.caches(*_of(one.target))
-    except QuestionError as error:
-        raise click.UsageError(str(error)) from error
     voice: Telling = Events(folder) if as_json else Plain(folder)
     choice = Links(links)
     with ExitStack() as stack:
         stack.enter_context(voice)
         url, layout = stack.enter_context(_mirror(endpoint, data, file))
-        asked = stack.enter_context(closing(Endpoint(url, _token)))
+        asked = stack.enter_context(closing(Endpoint(url, token)))
         export = Export(
             folder,
             asked,
@@ -153,6 +165,17 @@ def command(  # noqa: PLR0913 -- each flag once
         voice.end(report, _environment(report, places.root, wanted))
     if report.failed:
         sys.exit(FAILED)
+
+
+def _refuse_others(form: str) -> None:
+    """Refuse flags of the other format: a bundle that was not signed must not pass for one that is."""
+    context = click.get_current_context()
+    for one in context.command.params:
+        name = str(one.name)
+        typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        meant = next((other for other, names in _ONLY.items() if name in names), form)
+        if typed and meant != form:
+            raise click.UsageError(f"{one.opts[0]} is for --format {meant}.")
 
 
 def _size(text: str | None) -> int | None:
@@ -220,13 +243,6 @@ def _places(
 
 def _of(target: Target) -> tuple[Kind, str]:
     return target.kind, target.name if target.kind is Kind.URL else ""
-
-
-def _token() -> str:
-    """The token that the Hub's own clients would send."""
-    from huggingface_hub import get_token  # noqa: PLC0415 -- 0.2 s that most exports need not pay
-
-    return get_token() or ""
 
 
 def _environment(report: Report, root: str, wanted: Sequence[Wanted]) -> dict[str, str]:

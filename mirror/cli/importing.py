@@ -79,7 +79,7 @@ def command(  # noqa: PLR0913 -- one parameter a flag
     ):
         job = give("bundle-import", {**arguments, "paths": paths})
         try:
-            report = followed(give, job, voice)
+            report = followed(give, job, voice.follow)
         finally:
             with suppress(Exception):
                 give("bundle-end", job)

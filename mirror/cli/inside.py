@@ -1,15 +1,13 @@
 """Which mirror a verb asks: the one that runs on the data folder, or one of its own."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from mirror.cli.logs import set_up
+from mirror.cli.ownmirror import own_mirror
 from mirror.cli.settings import read
 from mirror.config import Settings
 from mirror.errors import MirrorError
@@ -53,7 +51,7 @@ def _from_here(url: str) -> str:
 
 @contextmanager
 def _started(settings: Settings) -> Iterator[str]:
-    """A mirror in a thread of this process."""
+    """The address of a mirror of our own."""
     set_up("warning", settings.log_format)
     settings = replace(
         settings,
@@ -64,41 +62,5 @@ def _started(settings: Settings) -> Iterator[str]:
         public_url="",
         log_level="warning",
     )
-    running = _Running(settings)
-    thread = threading.Thread(target=running.run, name="mirror")
-    thread.start()
-    try:
-        yield running.url.result()
-    finally:
-        running.stop()
-        thread.join()
-
-
-class _Running:
-    """The life of the mirror in its thread: `url` is known once it serves, or says why it cannot."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
-        self.url: Future[str] = Future()
-
-    def run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 -- handed to whoever waits
-            if not self.url.done():
-                self.url.set_exception(error)
-
-    def stop(self) -> None:
-        """Have it end; one that never served has ended already."""
-        if self._loop is not None and self._stopping is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stopping.set)
-
-    async def _serve(self) -> None:
-        from mirror.wiring import Mirror  # noqa: PLC0415 -- imports the whole server
-
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        async with Mirror(self._settings) as mirror:
-            self.url.set_result(mirror.url)
-            await self._stopping.wait()
+    with own_mirror(settings, doors=True) as own:
+        yield own.url

@@ -1,10 +1,11 @@
-"""A mirror without doors, for a verb that finds no server on its data folder."""
+"""A mirror of one's own, in a thread, for a verb that finds no server on its data folder."""
 
 import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from mirror.config import Settings
@@ -12,23 +13,30 @@ from mirror.config import Settings
 Give: TypeAlias = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A mirror that runs: *give* takes orders from any thread, *url* is where it serves (``""``: nowhere)."""
+
+    give: Give
+    url: str
+
+
 @contextlib.contextmanager
-def own_mirror(settings: Settings) -> Iterator[Give]:
-    """Run a mirror of *settings* that serves nobody, and give it orders from this thread.
+def own_mirror(settings: Settings, *, doors: bool = False) -> Iterator[Own]:
+    """Run a mirror of *settings* as long as the context lasts; without *doors* it serves nobody.
 
     Raises `MirrorError` when the data folder cannot be used.
     """
-    from mirror.upkeep.orders import Orders  # noqa: PLC0415 -- with the whole server
     from mirror.wiring import Mirror  # noqa: PLC0415 -- imports the whole server
 
-    begun: Future[Orders] = Future()
+    begun: Future[Own] = Future()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 
     async def live() -> None:
         try:
-            async with Mirror(settings, doors=False) as mirror:
-                begun.set_result(mirror.orders)
+            async with Mirror(settings, doors=doors) as mirror:
+                begun.set_result(Own(mirror.orders.carry_out, mirror.url))
                 await stop.wait()
         except BaseException as error:
             if begun.done():
@@ -42,7 +50,7 @@ def own_mirror(settings: Settings) -> Iterator[Give]:
     thread = threading.Thread(target=run, name="mirror")
     thread.start()
     try:
-        yield begun.result().carry_out
+        yield begun.result()
     finally:
         with contextlib.suppress(RuntimeError):  # It ended by itself: it could not begin.
             loop.call_soon_threadsafe(stop.set)

@@ -1,11 +1,12 @@
 """What `warm` and `check` are to see to: targets on the command line, or those of a project's files."""
 
+import functools
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
@@ -16,8 +17,6 @@ from mirror.bundle.outcome import Wanted
 from mirror.cli.inside import mirror_of
 from mirror.errors import QuestionError
 from mirror.targets import Target
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS: Final = (
     click.argument("targets", nargs=-1, metavar="[TARGET]..."),
@@ -57,6 +56,11 @@ class Choice:
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     loader: str
+
+    @property
+    def said(self) -> bool:
+        """Whether anything is named, or all of the usual list meant."""
+        return bool(self.targets or self.project or self.groups)
 
     @property
     def listing(self) -> Path:
@@ -115,11 +119,39 @@ class Choice:
         return Wanted(target.only(self.include, self.exclude, self.loader))
 
 
-def options(function: F) -> F:
-    """Give a verb the flags that say what is wanted, and where."""
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The flags that say which mirror is meant; the same for each of the verbs."""
+
+    endpoint: str | None
+    data: Path | None
+    file: Path | None
+
+    @property
+    def words(self) -> list[str]:
+        """How they are written."""
+        said = {"--endpoint": self.endpoint, "--data": self.data, "--config": self.file}
+        return [word for flag, value in said.items() if value for word in (flag, str(value))]
+
+    def asked(self, *, offline: bool = False) -> AbstractContextManager[Endpoint]:
+        """That mirror; with *offline* one that asks nobody else."""
+        return endpoint_of(self.endpoint, self.data, self.file, offline=offline)
+
+
+def options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the flags that say what is wanted, and where: as its *choice* and *where*."""
+
+    @functools.wraps(function)
+    def chosen(**flags: Any) -> None:
+        choice, where = (
+            made(**{field.name: flags.pop(field.name) for field in fields(made)})
+            for made in (Choice, Where)
+        )
+        function(choice=choice, where=where, **flags)
+
     for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+        option(chosen)
+    return chosen
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from mirror.bundle import projects, scanning
 from mirror.bundle.outcome import Report
 from mirror.bundle.warming import Warming, failures, goals
 from mirror.cli.exits import FAILED
-from mirror.cli.wanting import Choice, counted, endpoint_of, options, usage
+from mirror.cli.wanting import Choice, Where, counted, options, usage
 from mirror.cli.warmtelling import WarmEvents, WarmPlain, WarmTelling
 from mirror.upkeep.warm import AT_ONCE, MOST_AT_ONCE
 
@@ -33,17 +33,10 @@ from mirror.upkeep.warm import AT_ONCE, MOST_AT_ONCE
     help="Fetch nothing: print the targets that the files of a project name, for models.toml.",
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON, one event a line, for programs.")
-def command(  # noqa: PLR0913 -- each flag once
+def command(
     *,
-    targets: tuple[str, ...],
-    project: Path | None,
-    groups: tuple[str, ...],
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    loader: str,
-    endpoint: str | None,
-    data: Path | None,
-    file: Path | None,
+    choice: Choice,
+    where: Where,
     locked: bool,
     jobs: int,
     evict: bool,
@@ -62,12 +55,11 @@ def command(  # noqa: PLR0913 -- each flag once
     if scan is not None:
         _scan(scan, as_json=as_json)
         return
-    choice = Choice(targets, project, groups, include, exclude, loader)
     with usage():
         held = choice.locked() if locked else None
         wanted = [] if held is not None else list(choice.wanted())
     voice: WarmTelling = WarmEvents() if as_json else WarmPlain()
-    with voice, endpoint_of(endpoint, data, file) as asked:
+    with voice, where.asked() as asked:
         good, bad = goals(wanted, asked) if held is None else ([one.goal for one in held], [])
         outcomes = failures(bad, voice)
         outcomes += Warming(asked, voice, at_once=jobs, evict=evict).run(good)

@@ -1,22 +1,20 @@
-"""Following work on a bundle from the command line: begun by an order, looked at until it is over."""
+"""Following long work from the command line: begun by an order, looked at until it is over."""
 
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self
 
 import click
 
-from mirror.cli.ownmirror import own_mirror
+from mirror.cli.ownmirror import Give, own_mirror
 from mirror.config import Settings
 from mirror.errors import MirrorError
 from mirror.store.layout import Layout
 from mirror.units import format_size
 from mirror.upkeep.reach import order
-
-Give: TypeAlias = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
 LOOK_EVERY: Final = 0.1
 SAY_EVERY: Final = 10.0
@@ -37,8 +35,8 @@ def giving(settings: Settings) -> Iterator[Give]:
     if layout.root.is_dir() and order(layout.control, "grants", {}) is not None:
         yield given_to(layout)
         return
-    with own_mirror(settings) as carry_out:
-        yield carry_out
+    with own_mirror(settings) as own:
+        yield own.give
 
 
 def given_to(layout: Layout) -> Give:
@@ -55,13 +53,21 @@ def given_to(layout: Layout) -> Give:
     return give
 
 
-def followed(give: Give, job: Mapping[str, Any], voice: "Progress") -> Mapping[str, Any]:
-    """Look how far *job* is until it is over; returns its report, or raises why there is none."""
+def followed(
+    give: Give,
+    job: Mapping[str, Any],
+    look: Callable[[Mapping[str, Any]], None],
+    work: str = "bundle",
+) -> Mapping[str, Any]:
+    """Have *look* see how far *job* is until it is over; returns its report, or raises why there is none.
+
+    Its orders begin with *work*. Ctrl-C has it stop, and its report told all the same.
+    """
     stopping = False
     while True:
         try:
-            state = give("bundle-look", job)
-            voice.look(state["step"], state["done"], state["total"])
+            state = give(f"{work}-look", job)
+            look(state)
             if state["over"]:
                 return _report(state)
             time.sleep(LOOK_EVERY)
@@ -69,7 +75,7 @@ def followed(give: Give, job: Mapping[str, Any], voice: "Progress") -> Mapping[s
             if stopping:
                 raise
             stopping = True
-            give("bundle-stop", job)
+            give(f"{work}-stop", job)
 
 
 def _report(state: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -100,6 +106,10 @@ class Progress:
 
     def __exit__(self, *_error: object) -> None:
         self._end_bar()
+
+    def follow(self, state: Mapping[str, Any]) -> None:
+        """Say how far a job is, by what was told of it."""
+        self.look(state["step"], state["done"], state["total"])
 
     def look(self, step: str, done: int, total: int) -> None:
         """Say that so much of *step* is done."""

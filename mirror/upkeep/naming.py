@@ -1,7 +1,8 @@
 """What the operator names: a repo, a revision of it, an address on another host, a blob.
 
 Written as people write them: ``acme/tiny-bert``, ``acme/tiny-bert@v1.0``, ``dataset:acme/words``,
-``https://download.pytorch.org/models/resnet18-f37072fd.pth``, ``whisper:base``, ``sha256:…``.
+``https://download.pytorch.org/models/resnet18-f37072fd.pth``, ``whisper:base``, ``sha256:…``. What `Target`
+has a word for means here what it means there.
 """
 
 import re
@@ -13,6 +14,7 @@ from mirror.digest import SHA256, Digest
 from mirror.errors import QuestionError
 from mirror.names import Repo
 from mirror.patterns import spell
+from mirror.targets import HUBS, Kind, Target
 
 _HUB: Final = "huggingface"
 # The kinds of the Hub, by the word that stands before the colon; a model needs none.
@@ -23,6 +25,8 @@ _KINDS: Final = {
     "space": "spaces",
     "kernel": "kernels",
 }
+# The words of targets that are no repos of the Hub; an address is written without its word.
+_WORDS: Final = frozenset(kind.value for kind in Kind) - _KINDS.keys() - {Kind.URL.value}
 _ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)?\Z")
 _SHORT: Final = re.compile(r"[a-z][a-z0-9_]*:[^/\s]\S*\Z")
 _LONGEST: Final = 8192
@@ -84,8 +88,12 @@ def named(text: str) -> Named:
     if colon and kind not in _KINDS:
         if not _SHORT.match(text):
             raise QuestionError(f"{text!r} names nothing.", hint=_HELP)
-        return NamedAddress(f"/-/{kind}/{rest}", text=text)
-    name, _, revision = rest.partition("@")
+        return _file(text) if kind in _WORDS else NamedAddress(f"/-/{kind}/{rest}", text=text)
+    name, at, revision = rest.partition("@")
+    if (
+        at and not revision
+    ):  # Without one every revision is meant: never by a variable that is not set.
+        raise QuestionError(f"{text!r} names no revision after its @.", hint=_HELP)
     first, slash, others = name.partition("/")
     if not colon and slash and first in _KINDS.values() and "/" in others:
         kind, name = first.removesuffix("s"), others  # as it stands in URLs
@@ -94,7 +102,19 @@ def named(text: str) -> Named:
     return NamedRepo(Repo(_HUB, f"{_KINDS[kind]}/{name}"), revision)
 
 
-def _address(text: str) -> NamedAddress:
+def _file(text: str) -> NamedAddress:
+    """What is no repo, by a target's word. Raises `QuestionError` where that is not one file for certain."""
+    sources = Target.parse(text).sources
+    if len(sources) != 1:
+        raise QuestionError(
+            f"{text} alone does not say which file that is.",
+            hint="Name each by its address, as `modelmirror ls` lists them.",
+        )
+    path, _, query = sources[0].partition("?")
+    return NamedAddress(path, query, text)
+
+
+def _address(text: str) -> NamedRepo | NamedAddress:
     try:
         parts = urlsplit(text)
         host = parts.netloc.lower()
@@ -104,4 +124,8 @@ def _address(text: str) -> NamedAddress:
         return NamedAddress(parts.path, parts.query, text)
     if parts.scheme != "https" or not host:
         raise QuestionError(f"{text!r} is no address of a model.", hint=_HELP)
+    if host in HUBS:
+        page = Target.parse(text)
+        if not page.include:  # Of a file its hub says that it is a repo's.
+            return NamedRepo(Repo(_HUB, f"{_KINDS[page.kind.value]}/{page.name}"), page.revision)
     return NamedAddress(f"/-/host/{host}{parts.path or '/'}", parts.query, text)

@@ -6,7 +6,7 @@ from typing import Any
 from mirror.errors import QuestionError
 from mirror.upkeep.desk import Desk
 from mirror.upkeep.holdings import Holdings
-from mirror.upkeep.naming import Named, NamedRepo
+from mirror.upkeep.naming import Named, NamedAddress, NamedRepo
 from mirror.upkeep.saying import Order, target, text
 
 
@@ -15,6 +15,7 @@ class Pinning:
 
     def __init__(self, desk: Desk) -> None:
         self._pins = desk.pins
+        self._book = desk.book
         self._holdings = Holdings(desk)
 
     def orders(self) -> Mapping[str, Order]:
@@ -22,7 +23,10 @@ class Pinning:
         return {"pin": self._pin, "unpin": self._unpin, "pins": self._held}
 
     def _pin(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        self._pins.give(self._meant(target(arguments)), text(arguments, "for"))
+        named = self._meant(target(arguments))
+        if isinstance(named, NamedAddress):
+            self._book.look(named)  # One that no hub serves would keep nothing, ever.
+        self._pins.give(named, text(arguments, "for"))
         return self._held({})
 
     def _unpin(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

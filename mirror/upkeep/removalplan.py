@@ -170,9 +170,8 @@ class Planner:
                 f"Nothing of {named} is here.", hint="`modelmirror ls` lists what is."
             )
         for pin in self._desk.pins.held():
-            own = pin.named
-            if isinstance(own, NamedAddress) and (own.path, own.query) == (named.path, named.query):
-                raise _pinned(str(own), pin.owners)
+            if isinstance(pin.named, NamedAddress) and self._is(pin.named, address):
+                raise _pinned(str(pin.named), pin.owners)
         # What came first stays known: the next download must be the same. `accept` takes another.
         plan = Removal(address.text, replies=address.keys)
         plan.expected.update(address.names)
@@ -180,6 +179,14 @@ class Planner:
         needed = self._holdings.needed(blobs, address=_own_text(address))
         self._sort(plan, blobs.values(), needed)
         return plan
+
+    def _is(self, named: NamedAddress, address: Address) -> bool:
+        """Whether *named* is that *address*, by whatever words: what would go with it is the pin's too."""
+        try:
+            found = self._desk.book.look(named)
+        except QuestionError:  # of a hub that is no more
+            return False
+        return (found.keys, found.blobs) == (address.keys, address.blobs)
 
     def _blob(self, named: NamedBlob) -> Removal:
         """A blob by its name goes whatever needs it: whoever does fetches it again."""

@@ -289,6 +289,10 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         done = adopt(tmp_path / "data", *words, as_json=False)
         assert done.code == 1, words
         assert sentence in done.err
+    # A variable that is not set is not the folder that one stands in.
+    done = adopt(tmp_path / "data", "", as_json=False)
+    assert done.code == 2
+    assert "An empty PATH names no cache" in done.err
 
 
 def test_a_hard_link_takes_no_room_and_leaves_the_source_as_it_was(

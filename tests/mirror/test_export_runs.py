@@ -27,6 +27,7 @@ from tests.mirror.exporting import (
     sha256,
     world,
 )
+from tests.mirror.operating import order
 
 WEIGHTS = TINY["model.safetensors"]
 OUTSIDE = json.dumps(
@@ -333,7 +334,22 @@ def test_a_folder_that_cannot_be_written_is_said(site: World) -> None:
     assert f"cannot write to {site.out}" in ran.err
     (end,) = site.export("acme/tiny", "--json", code=4).said("end")
     assert f"cannot write to {site.out}" in end["error"]
-    assert end["next"].startswith("Give it to that user: chown")
+    assert end["next"] == "Name a folder, or where one can be made."
+
+
+def test_flags_of_the_other_format_are_refused(site: World) -> None:
+    """A bundle that was to be signed, or a cache without links, is not written without a word."""
+    bundle = str(site.out / "x.bundle")
+    for words, sentence in (
+        (("--format", "cache", "--sign", "key"), "--sign is for --format bundle"),
+        (("--format", "cache", "--split", "1GB"), "--split is for --format bundle"),
+        (("--links", "none"), "--links is for --format cache"),
+        (("--set", "HF_HOME=/app"), "--set is for --format cache"),
+    ):
+        done = order(site.out / "data", "export", bundle, "acme/tiny", *words)
+        assert (done.returncode, sentence in done.stderr) == (2, True), done.stderr
+    done = order(site.out / "data", "export", bundle, "acme/tiny=/app/tiny")
+    assert (done.returncode, "is for --format cache" in done.stderr) == (2, True), done.stderr
 
 
 def test_two_files_of_one_name_are_not_written_over_each_other(site: World) -> None:

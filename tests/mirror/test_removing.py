@@ -281,11 +281,32 @@ def test_pins_and_shares_hold_for_addresses(hosts: Hosts, other: Running) -> Non
     first, second = (f"https://{PYTORCH}/models/{name}" for name in ("a.pt", "b.pt"))
     kept = told(other.data, "rm", first, "--dry-run")["kept"]
     assert kept[0]["needed_by"] == second
+    # By the word that `warm` has for it, too.
+    (row,) = told(other.data, "pin", "torch:b.pt", "--for", "vision")["pins"]
+    assert (row["target"], row["blobs"]) == ("torch:b.pt", 1)
+    assert "torch:b.pt is pinned for vision" in refused(other.data, "rm", second)
+    said(other.data, "unpin", "torch:b.pt")
     said(other.data, "pin", second, "--for", "vision")
     assert "is pinned for vision" in refused(other.data, "rm", second)
     rows = {row["address"]: row["pinned_for"] for row in told(other.data, "ls")["addresses"]}
     assert rows[second] == ["vision"]
     assert told(other.data, "du")["rows"][0]["shared"] == len(MODEL)
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("foo:bar", "No hub of this mirror serves foo:bar"),
+        ("https://example.org/x", "No hub of this mirror serves"),
+        (f"https://{PYTORCH}/whl/x", "only checkpoints are served"),
+        ("https://huggingface.co/acme/one/resolve/main/x", "Name that: acme/one@main"),
+        ("nltk:punkt_tab", "Name each by its address"),
+    ],
+)
+def test_pin_of_what_is_never_kept_is_refused(other: Running, target: str, sentence: str) -> None:
+    """It would be listed, and keep nothing."""
+    assert sentence in refused(other.data, "pin", target)
+    assert told(other.data, "pin") == {"pins": []}
 
 
 def test_gc_collects_what_nothing_names(origin: Origin, stored: Running) -> None:

@@ -1,16 +1,18 @@
 """Where each client looks for what it has, by the environment it runs in.
 
-From the clients' own sources: huggingface_hub 2.4 ``constants.py``, transformers 4 ``utils/hub.py``,
-sentence-transformers 6, openai-whisper 20250625, torch 2.13 ``hub.py``, tensorflow_hub 0.16 ``resolver.py``,
-kagglehub 1.0 ``config.py``, tiktoken 0.14 ``load.py``, nltk 3.10 ``data.py``.
+Which variables lead there is told by `mirror.bundle.places`, as an export needs it. What is added here is who
+looks, and where without any variable: from tensorflow_hub 0.16 ``resolver.py``, tiktoken 0.14 ``load.py`` and
+nltk 3.10 ``data.py``.
 """
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
+
+from mirror.bundle.places import CACHES, KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,72 +31,46 @@ class Look:
     up: int = 0
 
 
-# Variables that name a folder in which caches lie, whoever heeds them.
-_ROOTS: Final = (
-    "XDG_CACHE_HOME",
-    "HF_HOME",
-    "HF_HUB_CACHE",
-    "HUGGINGFACE_HUB_CACHE",
-    "TRANSFORMERS_CACHE",
-    "PYTORCH_TRANSFORMERS_CACHE",
-    "SENTENCE_TRANSFORMERS_HOME",
-    "TORCH_HOME",
-    "TFHUB_CACHE_DIR",
-    "KAGGLEHUB_CACHE",
-    "TIKTOKEN_CACHE_DIR",
-    "DATA_GYM_CACHE_DIR",
-    "PIX2TEXT_HOME",
+# Whose cache it is, and the layout of what lies in it.
+_WHO: Final = (
+    ("hub", "hub", "Hub clients"),
+    ("transformers", "hub", "transformers below 5"),
+    ("sentence-transformers", "hub", "sentence-transformers"),
+    ("whisper", "whisper", "whisper"),
+    ("torch", "torch", "torch.hub"),
+    ("tfhub", "tfhub", "tensorflow_hub"),
+    ("kagglehub", "kagglehub", "kagglehub"),
+    ("tiktoken", "tiktoken", "tiktoken"),
 )
-_TRANSFORMERS: Final = (
-    "TRANSFORMERS_CACHE",
-    "PYTORCH_TRANSFORMERS_CACHE",
-    "PYTORCH_PRETRAINED_BERT_CACHE",
-)
+# Below the folder for temporary files, where no variable says otherwise.
+_TEMPORARY: Final = {"tfhub": "tfhub_modules", "tiktoken": "data-gym-cache"}
+# What belongs to a layout, though an export writes below it.
+_OF_LAYOUT: Final = {"kagglehub": "models"}
+# Others look there too: none of them is mended by naming another.
+_SHARED: Final = frozenset({"HOME", "XDG_CACHE_HOME"})
+# No folder of its own, or one of many.
+_NO_ROOTS: Final = frozenset({"HOME", "NLTK_DATA", "PIP_FIND_LINKS"})
 
 
 def looks(environment: Mapping[str, str], home: Path, prefix: Path) -> list[Look]:
     """Where clients look that have *environment* and *home*; *prefix* is their Python's."""
     place = _Places(environment, home)
-    cache = place.named("XDG_CACHE_HOME") or home / ".cache"
-    xdg = "XDG_CACHE_HOME" if environment.get("XDG_CACHE_HOME") else ""
+    found = (_look(place, *who) for who in _WHO)
+    return [*(look for look in found if look is not None), _nltk_look(place, home, prefix)]
+
+
+def _look(place: "_Places", cache: str, layout: str, who: str) -> Look | None:
+    rules, own = CACHES[cache][0], _OF_LAYOUT.get(cache, "")
+    first, below = rules[0][0], PurePosixPath(rules[0][1].removesuffix(own))
+    variable, up = ("", 0) if first in _SHARED else (first, len(below.parts))
+    for name, suffix in rules:
+        if folder := place.named(name):
+            why = "" if name == "HOME" else name
+            return Look(layout, who, (folder / suffix.removesuffix(own),), why, variable, up)
+    if cache not in _TEMPORARY:
+        return None
     temporary = place.named("TMPDIR") or Path(tempfile.gettempdir())
-    return [
-        *_hub_looks(place, cache, xdg),
-        Look("whisper", "whisper", (cache / "whisper",), xdg, ""),
-        _torch_look(place, cache, xdg),
-        place.look("tfhub", "tensorflow_hub", temporary / "tfhub_modules", "TFHUB_CACHE_DIR"),
-        place.look("kagglehub", "kagglehub", home / ".cache" / "kagglehub", "KAGGLEHUB_CACHE"),
-        place.look(
-            "tiktoken",
-            "tiktoken",
-            temporary / "data-gym-cache",
-            "TIKTOKEN_CACHE_DIR",
-            "DATA_GYM_CACHE_DIR",
-        ),
-        _nltk_look(place, home, prefix),
-    ]
-
-
-def _hub_looks(place: "_Places", cache: Path, xdg: str) -> Iterator[Look]:
-    hub, why = place.first("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
-    if hub is None:
-        hf_home, why = place.first("HF_HOME")
-        hub, why = (hf_home or cache / "huggingface") / "hub", why or xdg
-    yield Look("hub", "Hub clients", (hub,), why, "HF_HUB_CACHE")
-    own = {
-        "transformers below 5": _TRANSFORMERS,
-        "sentence-transformers": ("SENTENCE_TRANSFORMERS_HOME",),
-    }
-    for who, names in own.items():
-        folder, why = place.first(*names)
-        if folder is not None:
-            yield Look("hub", who, (folder,), why, names[0])
-
-
-def _torch_look(place: "_Places", cache: Path, xdg: str) -> Look:
-    torch, why = place.first("TORCH_HOME")
-    folder = (torch or cache / "torch") / "hub"
-    return Look("torch", "torch.hub", (folder,), why or xdg, "TORCH_HOME", up=1)
+    return Look(layout, who, (temporary / _TEMPORARY[cache],), "", variable, up)
 
 
 def _nltk_look(place: "_Places", home: Path, prefix: Path) -> Look:
@@ -110,7 +86,9 @@ _NLTK_SHARED: Final = ("/usr/share", "/usr/local/share", "/usr/lib", "/usr/local
 def roots(environment: Mapping[str, str], home: Path) -> list[Path]:
     """Folders in which caches may lie: those that a variable names, and the default ones."""
     place = _Places(environment, home)
-    named = [folder for name in _ROOTS if (folder := place.named(name)) is not None]
+    named = [
+        folder for name in sorted(KNOWN - _NO_ROOTS) if (folder := place.named(name)) is not None
+    ]
     named += place.listed("NLTK_DATA")
     usual = ("huggingface", "whisper", "torch", "kagglehub", "tfhub_modules")
     return [*named, *(home / ".cache" / name for name in usual), home / "nltk_data"]
@@ -131,6 +109,8 @@ class _Places:
         return Path(text).absolute()
 
     def named(self, name: str) -> Path | None:
+        if name == "HOME":
+            return self._home
         text = self._environment.get(name, "")
         return self.path(text) if text else None
 
@@ -138,14 +118,3 @@ class _Places:
         return [
             self.path(text) for text in self._environment.get(name, "").split(os.pathsep) if text
         ]
-
-    def look(self, layout: str, who: str, default: Path, *names: str) -> Look:
-        folder, why = self.first(*names)
-        return Look(layout, who, (folder or default,), why, names[0])
-
-    def first(self, *names: str) -> tuple[Path | None, str]:
-        """The folder that the first of *names* says which is set, and that name."""
-        for name in names:
-            if folder := self.named(name):
-                return folder, name
-        return None, ""

@@ -20,7 +20,7 @@ from mirror.bundle.bundlemanifest import (
     read_has,
     write_has,
 )
-from mirror.bundle.bundleparts import HEADER, PartHead, Parts
+from mirror.bundle.bundleparts import HEADER, PartHead, Parts, opened
 from mirror.bundle.bundletar import BundleError
 from mirror.bundle.bundlewriting import SplitFile
 from mirror.errors import QuestionError
@@ -175,3 +175,12 @@ def test_the_length_of_a_bundle_is_known_before(tmp_path: Path) -> None:
             tar.addfile(info, io.BytesIO(bytes(size)))
         end = out.tell()
     assert SAMPLE.length(len(data), 0) == end + 1024
+
+
+def test_a_folder_is_no_bundle(tmp_path: Path) -> None:
+    """Alone or among others, with what to name in its place."""
+    with pytest.raises(BundleError, match="is a folder") as caught:
+        opened([tmp_path])
+    assert "each of its parts" in caught.value.hint
+    with pytest.raises(BundleError, match="cannot be read"):
+        opened([tmp_path, tmp_path])
