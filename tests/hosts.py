@@ -7,9 +7,10 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Final, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Final
+
+from tests.doubles.http_server import HttpServer, send
 
 _RANGE: Final = re.compile(r"bytes=([0-9]+)-([0-9]*)\Z")
 
@@ -44,14 +45,7 @@ class Request:
     headers: Mapping[str, str]
 
 
-class _Server(ThreadingHTTPServer):
-    """Takes as many connections at once as a mirror opens."""
-
-    request_queue_size = 128
-    daemon_threads = True
-
-
-class Hosts:
+class Hosts(HttpServer):
     """Serves *things*, by host and target (path with its query), until its context ends."""
 
     def __init__(self) -> None:
@@ -77,36 +71,6 @@ class Hosts:
         """``MODELMIRROR_UPSTREAM_HOSTS`` for *hosts*."""
         return ",".join(f"{host}={self.url}/{host}" for host in hosts)
 
-    def __enter__(self) -> Self:
-        hosts = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                hosts._answer(self)
-
-            do_HEAD = do_POST = do_GET  # noqa: N815 -- names that http.server looks for
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Say nothing."""
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
         """Cut every connection for as long as the context lasts."""
@@ -116,10 +80,9 @@ class Hosts:
         finally:
             self._down = False
 
-    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+    def answer(self, handler: BaseHTTPRequestHandler, headers: Mapping[str, str]) -> None:
+        """Answer as told; see `Thing`."""
         _, host, rest = handler.path.split("/", 2)
-        headers = {name.lower(): value for name, value in handler.headers.items()}
-        handler.rfile.read(int(headers.get("content-length", 0)))
         if self._down:
             handler.close_connection = True
             handler.connection.shutdown(socket.SHUT_RDWR)
@@ -131,7 +94,7 @@ class Hosts:
         elif handler.command not in thing.methods:
             thing = Thing(b"<Error>SignatureDoesNotMatch</Error>", 403)
         if thing.to:
-            self._send(handler, 302, {"Location": thing.to}, b"")
+            send(handler, 302, {"Location": thing.to}, b"")
         elif thing.chunked:
             with contextlib.suppress(ConnectionError):  # The mirror may have had enough.
                 self._send_chunked(handler, thing)
@@ -148,9 +111,9 @@ class Hosts:
             start = int(span[1])
             end = min(int(span[2]) + 1 if span[2] else len(thing.body), len(thing.body))
             told["Content-Range"] = f"bytes {start}-{end - 1}/{len(thing.body)}"
-            self._send(handler, 206, told, thing.body[start:end])
+            send(handler, 206, told, thing.body[start:end])
         else:
-            self._send(handler, thing.status, told, thing.body)
+            send(handler, thing.status, told, thing.body)
 
     def _send_chunked(self, handler: BaseHTTPRequestHandler, thing: Thing) -> None:
         handler.send_response(thing.status)
@@ -170,18 +133,3 @@ class Hosts:
                 return
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
         handler.wfile.write(b"0\r\n\r\n")
-
-    def _send(
-        self,
-        handler: BaseHTTPRequestHandler,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-    ) -> None:
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        if handler.command != "HEAD":
-            handler.wfile.write(body)

@@ -22,7 +22,8 @@ from typing import Any
 
 import pytest
 
-from tests.clients.client import Report, client_environment
+from tests.clients.client import Report, client_environment, run_scenario
+from tests.clients.environments import Environment
 from tests.clients.mirror_process import running_mirror
 from tests.clients.world import sha256
 from tests.hosts import Hosts
@@ -124,6 +125,12 @@ class Elsewhere:
             self.hosts.things.update(right)
 
 
+def made(environment: Environment, scenario: str, folder: Path) -> Report:
+    """Let a scenario make small models in *folder* with its own libraries, and no mirror to ask."""
+    nowhere = client_environment(folder / "home", "http://none")
+    return run_scenario(environment, scenario, {"folder": str(folder)}, nowhere)
+
+
 def variables(way: Way, home: Path, mirror: str, commands: Path) -> dict[str, str]:
     """Give the environment of a user who is led to the mirror in one way and in no other.
 
@@ -178,6 +185,20 @@ class Visits:
 
 #: Gives the visits that were made in one way, and makes them the first time.
 Visited = Callable[[Way], Visits]
+
+
+def visits_of(
+    upstream: Elsewhere,
+    folders: pytest.TempPathFactory,
+    visit: Callable[[Way, Path, str], Report],
+) -> Visited:
+    """Let all clients that go one way make both visits (see `visit_twice`), in one process each."""
+
+    @functools.cache
+    def visited(way: Way) -> Visits:
+        return visit_twice(way, upstream, folders.mktemp(way), functools.partial(visit, way))
+
+    return visited
 
 
 def visit_twice(way: Way, upstream: Elsewhere, folder: Path, visit: Visit) -> Visits:

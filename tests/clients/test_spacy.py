@@ -1,6 +1,5 @@
 """spaCy's models by `spacy download` and by pip, and NLTK's data, which takes no mirror but a folder."""
 
-import functools
 import hashlib
 import io
 import json
@@ -12,17 +11,17 @@ from typing import Any
 import pytest
 
 from tests.clients.available import client
-from tests.clients.client import Report, client_environment, run_scenario
+from tests.clients.client import Report, run_scenario
 from tests.clients.elsewhere import (
     Elsewhere,
     Visited,
-    Visits,
     Way,
     cases,
     export,
+    made,
     variables,
     visit_spoiled,
-    visit_twice,
+    visits_of,
 )
 from tests.clients.environments import Environment
 from tests.clients.world import sha256
@@ -53,11 +52,8 @@ def wheel(
 ) -> bytes:
     """Publish a small pipeline as spaCy's own, and a corpus of NLTK's."""
     folder = tmp_path_factory.mktemp("models")
-    task = {"folder": str(folder)}
-    made = run_scenario(
-        environment, "spacy_models", task, client_environment(folder / "home", "http://none")
-    )
-    name, digest = made["pipeline"].got()
+    told = made(environment, "spacy_models", folder)
+    name, digest = told["pipeline"].got()
     assert name == WHEEL
     content = (folder / WHEEL).read_bytes()
     hosts = elsewhere.hosts
@@ -127,16 +123,12 @@ def visits(
     wheel: bytes,  # noqa: ARG001 -- it is published by then
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Visited:
-    """Let all clients that go one way make their visits, in one process each."""
+    """Let all clients make their visits."""
 
-    @functools.cache
-    def visited(way: Way) -> Visits:
-        def visit(home: Path, mirror: str) -> Report:
-            return run(way, home, mirror, _task(way, mirror))
+    def visit(way: Way, home: Path, mirror: str) -> Report:
+        return run(way, home, mirror, _task(way, mirror))
 
-        return visit_twice(way, elsewhere, tmp_path_factory.mktemp(way), visit)
-
-    return visited
+    return visits_of(elsewhere, tmp_path_factory, visit)
 
 
 _CASES: Mapping[Way, tuple[str, ...]] = {

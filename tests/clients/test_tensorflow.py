@@ -2,34 +2,30 @@
 
 import base64
 import contextlib
-import functools
 import hashlib
 import json
-import socket
-import socketserver
 import tarfile
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.clients.available import client
-from tests.clients.client import Report, client_environment, run_scenario
+from tests.clients.client import Report, run_scenario
 from tests.clients.elsewhere import (
     Elsewhere,
     Visited,
-    Visits,
     Way,
     cases,
     export,
+    made,
     variables,
     visit_spoiled,
-    visit_twice,
+    visits_of,
 )
 from tests.clients.environments import Environment
+from tests.doubles.relay import Relay
 from tests.hosts import Thing
 
 TFHUB = "tfhub.dev"
@@ -66,10 +62,7 @@ def model(
 ) -> Mapping[str, str]:
     """Publish a small model at tfhub.dev and at Kaggle; gives the sha256 of its files."""
     folder = tmp_path_factory.mktemp("models")
-    task = {"folder": str(folder)}
-    made = run_scenario(
-        environment, "tf_models", task, client_environment(folder / "home", "http://none")
-    )
+    told = made(environment, "tf_models", folder)
     packed = (folder / "model.tar.gz").read_bytes()
     hosts = elsewhere.hosts
 
@@ -100,7 +93,7 @@ def model(
         hosts.put(API, f"{SERVICE}/{method}", thing)
     older = Thing(json.dumps(listing).encode(), headers={"Content-Type": "application/json"})
     hosts.put(KAGGLE, f"/api/v1/models/{MODEL}/1/files?page_size=25", older)
-    return cast("Mapping[str, str]", made["saved_model"].got())
+    return cast("Mapping[str, str]", told["saved_model"].got())
 
 
 @contextlib.contextmanager
@@ -109,37 +102,12 @@ def _beside(mirror: str) -> Iterator[None]:
 
     That is where kagglehub asks with ``KAGGLE_API_ENVIRONMENT=LOCALHOST``.
     """
-    where = urlsplit(mirror)
-
-    class Relay(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with socket.create_connection((where.hostname, where.port)) as other:
-                back = threading.Thread(target=_copy, args=(other, self.request), daemon=True)
-                back.start()
-                _copy(self.request, other)
-                back.join()
-
-    class Relays(socketserver.ThreadingTCPServer):
-        allow_reuse_address = daemon_threads = True
-
     try:
-        server = Relays(("127.0.0.1", 80), Relay)
+        relay = Relay(mirror, port=80)
     except OSError as error:
         pytest.skip(f"port 80 cannot be had: {error}")
-    with server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-
-
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    """Pass on what comes until it ends."""
-    with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
+    with relay:
+        yield
 
 
 def _tasks(way: Way, mirror: str) -> list[Task]:
@@ -190,16 +158,12 @@ def visits(
     model: Mapping[str, str],  # noqa: ARG001 -- it is published by then
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Visited:
-    """Let all clients that go one way make their visits, in one process each."""
+    """Let all clients make their visits."""
 
-    @functools.cache
-    def visited(way: Way) -> Visits:
-        def visit(home: Path, mirror: str) -> Report:
-            return run(way, home, mirror, _tasks(way, mirror))
+    def visit(way: Way, home: Path, mirror: str) -> Report:
+        return run(way, home, mirror, _tasks(way, mirror))
 
-        return visit_twice(way, elsewhere, tmp_path_factory.mktemp(way), visit)
-
-    return visited
+    return visits_of(elsewhere, tmp_path_factory, visit)
 
 
 _CASES: Mapping[Way, tuple[str, ...]] = {

@@ -1,6 +1,5 @@
 """What is built on PyTorch: Whisper, torch.hub, tiktoken, speechbrain, old sentence-transformers and more."""
 
-import functools
 import io
 import json
 import zipfile
@@ -12,17 +11,17 @@ from typing import Any
 import pytest
 
 from tests.clients.available import client
-from tests.clients.client import Report, client_environment, run_scenario
+from tests.clients.client import Report, run_scenario
 from tests.clients.elsewhere import (
     Elsewhere,
     Visited,
-    Visits,
     Way,
     cases,
     export,
+    made,
     variables,
     visit_spoiled,
-    visit_twice,
+    visits_of,
 )
 from tests.clients.environments import Environment
 from tests.clients.world import sha256
@@ -92,16 +91,13 @@ def models(
 ) -> Models:
     """Publish small models of each kind."""
     folder = tmp_path_factory.mktemp("models")
-    task = {"folder": str(folder)}
-    made = run_scenario(
-        environment, "torch_models", task, client_environment(folder / "home", "http://none")
-    )
+    told = made(environment, "torch_models", folder)
     hosts, origin = elsewhere.hosts, elsewhere.origin
-    digest = made["whisper_model"].got()
+    digest = told["whisper_model"].got()
     whisper = f"/main/whisper/models/{digest}/base.pt"
     hosts.put(CDN, whisper, (folder / "base.pt").read_bytes())
-    checkpoint = f"/models/{made['checkpoint'].got()}"
-    hosts.put(PYTORCH, checkpoint, (folder / made["checkpoint"].got()).read_bytes())
+    checkpoint = f"/models/{told['checkpoint'].got()}"
+    hosts.put(PYTORCH, checkpoint, (folder / told["checkpoint"].got()).read_bytes())
     hosts.put(STORAGE, ENCODING, _encoding())
     _publish_repo(elsewhere)
     for name, at in ((SPEAKER, "ecapa"), (SENTENCES, "sentences")):
@@ -122,8 +118,8 @@ def models(
     return Models(
         whisper,
         checkpoint,
-        made["speaker_model"].got(),
-        made["sentence_model"].got(),
+        told["speaker_model"].got(),
+        told["sentence_model"].got(),
         {name: sha256(data) for name, data in formulas.items()},
         {name: sha256(data) for name, data in voice.items()},
     )
@@ -220,21 +216,17 @@ def visits(
     models: Models,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Visited:
-    """Let all clients that go one way make their visits, in one process each."""
+    """Let all clients make their visits."""
 
-    @functools.cache
-    def visited(way: Way) -> Visits:
-        def visit(home: Path, mirror: str) -> Report:
-            chosen, before = variables(way, home, mirror, environment.commands), []
-            if way is Way.CACHE:
-                exported = export(home, mirror, _targets(models), _APP)
-                chosen, before = {**chosen, **exported.environment}, exported.sealed()
-            task = _task(way, models, mirror)
-            return run_scenario(environment, "torch_clients", task, chosen, before)
+    def visit(way: Way, home: Path, mirror: str) -> Report:
+        chosen, before = variables(way, home, mirror, environment.commands), []
+        if way is Way.CACHE:
+            exported = export(home, mirror, _targets(models), _APP)
+            chosen, before = {**chosen, **exported.environment}, exported.sealed()
+        task = _task(way, models, mirror)
+        return run_scenario(environment, "torch_clients", task, chosen, before)
 
-        return visit_twice(way, elsewhere, tmp_path_factory.mktemp(way), visit)
-
-    return visited
+    return visits_of(elsewhere, tmp_path_factory, visit)
 
 
 _LED = ("speaker", "fetched", "sentences")

@@ -7,10 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.hosts import Hosts, Thing
 from tests.mirror.adopting import Done, adopt, environment, tree
@@ -27,13 +24,6 @@ PATCHED = (
     " w.ENCODINGS['/encodings/r50k_base.tiktoken'] = {sha!r};"
     " from mirror.cli import main; main()"
 )
-
-
-@pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    """The scripted hosts."""
-    with Hosts() as hosts:
-        yield hosts
 
 
 def _put(path: Path, data: bytes) -> Path:

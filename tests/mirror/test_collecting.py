@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,13 +16,6 @@ SITE = "github.com"
 PATH = f"/o/r/zipball/{'a' * 40}"
 PLACE = f"/-/host/{SITE}{PATH}"
 BODY = os.urandom(3 << 20)
-
-
-@pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    """The scripted hosts."""
-    with Hosts() as hosts:
-        yield hosts
 
 
 def started(hosts: Hosts, origin: Origin, folder: Path, **more: str) -> Running:

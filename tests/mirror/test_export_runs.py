@@ -7,7 +7,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ from tests.mirror.exporting import (
     World,
     bytes_of,
     sha256,
-    world,
 )
 from tests.mirror.operating import order
 
@@ -41,26 +39,6 @@ OUTSIDE = json.dumps(
     }
 )
 FRAMEWORK = "google/yamnet/tensorFlow2/yamnet/1"
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A mirror for all that leave it as it is."""
-    with world(tmp_path_factory.mktemp("shared")) as running:
-        yield running
-
-
-@pytest.fixture
-def site(shared: World, tmp_path: Path) -> World:
-    """That mirror, and a folder of one's own to export to."""
-    return replace(shared, folder=tmp_path)
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[World]:
-    """A mirror of one's own, which looks each time for what moves."""
-    with world(tmp_path, MODELMIRROR_HUGGINGFACE_REF_LIFETIME="0s") as running:
-        yield running
 
 
 @pytest.fixture

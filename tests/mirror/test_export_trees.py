@@ -1,10 +1,7 @@
 """Four folders that apps have, laid out as their variables say; read by the Hub's own client offline."""
 
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from huggingface_hub import scan_cache_dir, snapshot_download, try_to_load_from_cache
 
 from tests.mirror.exporting import (
@@ -20,24 +17,10 @@ from tests.mirror.exporting import (
     bytes_of,
     sha1,
     sha256,
-    world,
 )
 
 SIGLIP = "google/siglip-so400m-patch14-384"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A mirror for all that leave it as it is."""
-    with world(tmp_path_factory.mktemp("shared")) as running:
-        yield running
-
-
-@pytest.fixture
-def site(shared: World, tmp_path: Path) -> World:
-    """That mirror, and a folder of one's own to export to."""
-    return replace(shared, folder=tmp_path)
 
 
 def repo_in(cache: Path, name: str) -> dict[str, bytes]:

@@ -32,13 +32,6 @@ def index(package: bytes, *, sha256: bool = True) -> bytes:
 
 
 @pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    """The scripted hosts."""
-    with Hosts() as hosts:
-        yield hosts
-
-
-@pytest.fixture
 def curious(hosts: Hosts, origin: Origin, tmp_path: Path) -> Iterator[Running]:
     """A mirror that asks for what moves each time."""
     settings = {

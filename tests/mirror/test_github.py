@@ -37,13 +37,6 @@ POINTER = (
 )
 
 
-@pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    """The scripted hosts."""
-    with Hosts() as hosts:
-        yield hosts
-
-
 @contextlib.contextmanager
 def running(
     hosts: Hosts, origin: Origin, folder: Path, *flags: str, **settings: str

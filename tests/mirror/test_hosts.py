@@ -20,13 +20,6 @@ PATH = f"/main/whisper/models/{DIGEST}/base.pt"
 
 
 @pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    """The scripted hosts."""
-    with Hosts() as hosts:
-        yield hosts
-
-
-@pytest.fixture
 def mirror(hosts: Hosts, origin: Origin, tmp_path: Path) -> Iterator[Running]:
     """A mirror that asks them."""
     settings = {"MODELMIRROR_UPSTREAM_HOSTS": hosts.setting(CDN, STORAGE)}

@@ -88,13 +88,6 @@ def _dropped(mirror: Running, path: str) -> str:
 
 
 @pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    """The scripted hosts."""
-    with Hosts() as hosts:
-        yield hosts
-
-
-@pytest.fixture
 def mirror(hosts: Hosts, origin: Origin, tmp_path: Path) -> Iterator[Running]:
     """A mirror that asks them, and looks for a tag each time."""
     settings = {

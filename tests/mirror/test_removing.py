@@ -43,13 +43,6 @@ def stored(origin: Origin, mirror: Running) -> Running:
 
 
 @pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    """The scripted hosts."""
-    with Hosts() as hosts:
-        yield hosts
-
-
-@pytest.fixture
 def other(hosts: Hosts, origin: Origin, tmp_path: Path) -> Iterator[Running]:
     """A mirror that asks them."""
     settings = {"MODELMIRROR_UPSTREAM_HOSTS": hosts.setting(PYTORCH)}

@@ -79,13 +79,6 @@ def blob(mirror: Running, body: bytes) -> Path:
     return mirror.data / "v1" / "blobs" / "sha256" / digest[:2] / digest
 
 
-@pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    """The scripted hosts."""
-    with Hosts() as hosts:
-        yield hosts
-
-
 def started(hosts: Hosts, origin: Origin, folder: Path, **more: str) -> Running:
     """A mirror that asks them, and looks for what moves each time."""
     settings = {

@@ -4,15 +4,14 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from mirror.hook import FOLDER
+from tests.doubles.http_server import HttpServer, send
 
 ASKER: Final = Path(__file__).with_name("asker.py")
 SECONDS: Final = 60
@@ -36,69 +35,24 @@ class Reply:
     body: bytes | None = None
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a program that ended in the middle of an answer."""
-
-
-class Scripted:
+class Scripted(HttpServer):
     """Answers every request, by target as *replies* say, until its context ends; `seen` keeps them all."""
 
     def __init__(self, replies: Mapping[str, Reply] | None = None) -> None:
         self.replies = dict(replies or {})
         self.seen: list[Request] = []
 
-    def __enter__(self) -> Self:
-        scripted = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                scripted._answer(self)
-
-            do_HEAD = do_POST = do_CONNECT = do_GET  # noqa: N815 -- names that http.server looks for
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Say nothing."""
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_port
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
     @property
     def targets(self) -> list[str]:
         """What was asked for, in order, without the questions whether it lives."""
         return [request.target for request in self.seen if request.target != "/-/live"]
 
-    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
-        headers = {name.lower(): value for name, value in handler.headers.items()}
-        handler.rfile.read(int(headers.get("content-length", 0)))
+    def answer(self, handler: BaseHTTPRequestHandler, headers: Mapping[str, str]) -> None:
+        """Answer as told; see `Reply`."""
         self.seen.append(Request(handler.command, handler.path, headers))
         reply = self.replies.get(handler.path, Reply())
         body = handler.path.encode() if reply.body is None else reply.body
-        handler.send_response(reply.status)
-        for name, value in reply.headers.items():
-            handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        if handler.command != "HEAD":
-            handler.wfile.write(body)
+        send(handler, reply.status, reply.headers, body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -180,6 +180,19 @@ def test_token_of_the_mirror_is_sent_to_it(client: str) -> None:
     assert [request.headers["authorization"] for request in mirror.seen] == ["Bearer mm_1"] * 2
 
 
+def test_token_of_the_mirror_replaces_one_that_redirects_are_not_to_see() -> None:
+    """The urllib way to keep a token from redirects; it would win over a header that is set as usual."""
+    with Scripted() as mirror:
+        Program(url=mirror.url, variables={"MODELMIRROR_TOKEN": "mm_1"}).said(
+            "import urllib.request\n"
+            "request = urllib.request.Request('https://huggingface.co/x')\n"
+            "request.add_unredirected_header('Authorization', 'Bearer hf_1')\n"
+            "print(urllib.request.urlopen(request).status)"
+        )
+
+    assert [request.headers["authorization"] for request in mirror.seen] == ["Bearer mm_1"]
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("no_proxy", [None, "example.org"])
 def test_proxies_are_passed_over(client: str, no_proxy: str | None) -> None:

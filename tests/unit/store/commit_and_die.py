@@ -4,32 +4,16 @@ Run as a program with an empty folder: run number *n* works in the data folder `
 killed just before its *n*-th change of the disk; the last run survives. Writes the number of runs.
 """
 
-import itertools
-import os
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mirror.digest import sha256_of
 from mirror.store.sums import PIECE
+from tests.unit.dying import die_before, until_it_lives
 from tests.unit.store.kit import Kit
 
 BIG = bytes(range(256)) * (PIECE // 128) + b"end"
 SMALL = b"small"
-CALLS = (
-    "chmod",
-    "fchmod",
-    "fsync",
-    "mkdir",
-    "open",
-    "pwrite",
-    "rename",
-    "rmdir",
-    "unlink",
-    "write",
-)
 
 
 def commit(data: Path) -> None:
@@ -47,36 +31,14 @@ def commit(data: Path) -> None:
         rest.close()
 
 
-def die_before(step: int) -> None:
-    """Have this process killed before its next change number *step* (0 is the first)."""
-    left = itertools.count(step, -1)
-
-    def deadly(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if next(left) <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args, **kwargs)
-
-        return call
-
-    for name in CALLS:
-        setattr(os, name, deadly(getattr(os, name)))
-
-
 def main(folder: Path) -> None:
     """Run until nothing is left to be killed at."""
-    for step in itertools.count():
-        child = os.fork()
-        if child == 0:
-            die_before(step)
-            commit(folder / str(step))
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        if status == 0:
-            sys.stdout.write(f"{step + 1}\n")
-            return
-        if not os.WIFSIGNALED(status):
-            sys.exit(f"run {step} failed by itself")
+
+    def run(step: int) -> None:
+        die_before(step)
+        commit(folder / str(step))
+
+    until_it_lives(run)
 
 
 if __name__ == "__main__":

@@ -122,6 +122,24 @@ def test_removal_killed_at_every_step_is_all_or_nothing(tmp_path: Path) -> None:
     assert ends[-1]
 
 
+def test_removal_leaves_the_commit_that_a_pin_names(tmp_path: Path) -> None:
+    """By its branch or by itself, nor the repo as a whole; another commit of it goes, a pinned file stays."""
+    fill(tmp_path)
+    with at_rest(tmp_path) as desk:
+        desk.pins.give(named(f"{REPO}@main"), "chat")
+        planner = Removals(desk).planner
+        for kept in (f"{REPO}@{NEW}", f"{REPO}@main", REPO):
+            with pytest.raises(QuestionError, match=f"{REPO}@main is pinned for chat"):
+                planner.plan(named(kept))
+        assert [blob.digest for blob in planner.plan(named(f"{REPO}@{OLD}")).free] == [
+            sha256_of(FORMER)
+        ]
+        kept_files = planner.plan(named(REPO), "own.bin").kept
+        assert {blob.digest: why for blob, why in kept_files.items()} == {
+            sha256_of(OWN): f"the pin of {REPO}@main"
+        }
+
+
 def test_removal_that_a_kill_interrupted_is_finished_before_anything_else(tmp_path: Path) -> None:
     """The note alone is enough: what it names goes at the next start."""
     fill(tmp_path)
