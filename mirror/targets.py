@@ -18,7 +18,7 @@ Globs say which files of a repo are meant, as in ``hf download``; so does the lo
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Self
 from urllib.parse import quote, unquote, urlsplit
@@ -122,6 +122,7 @@ class Target:
     of a spaCy model, ``""`` where none was named. *include* and *exclude* are globs over the paths of a repo
     (fnmatch, ``*`` crosses slashes), as ``hf download`` has them. *loader* is what the files of a repo are
     to be read by, which chooses them: one of `LOADERS`, or ``gguf:`` with the name of a quantisation.
+    *file* is the path of the one that is meant, where the address of a file was written: *include* is that.
     """
 
     kind: Kind
@@ -130,6 +131,7 @@ class Target:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     loader: str = ""
+    file: str = field(default="", compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -155,7 +157,7 @@ class Target:
                 f"{loader!r} is no loader.",
                 hint=f"Known are {', '.join(LOADERS)} and gguf:Q4_K_M, or another quantisation.",
             )
-        if self.kind not in REPOS or not (include or exclude or loader):
+        if self.kind not in REPOS or self.file or not (include or exclude or loader):
             return self
         return replace(
             self,
@@ -214,13 +216,13 @@ class Target:
         return f"{start}{self.name}{mark + self.revision if self.revision else ''}"
 
     @classmethod
-    def _checked(cls, kind: Kind, name: str, revision: str, include: tuple[str, ...] = ()) -> Self:
+    def _checked(cls, kind: Kind, name: str, revision: str) -> Self:
         shape, form = _NAMES[kind]
         revised = _VERSION if kind is Kind.SPACY else _REVISION
         if not shape.match(name) or (revision and not revised.match(revision)) or ".." in name:
             said = f"{name}@{revision}" if revision else name
             raise TargetError(f"{said!r} is no {_SAID[kind]}.", hint=f"It is written like {form}.")
-        return cls(kind, name, revision, include)
+        return cls(kind, name, revision)
 
     @classmethod
     def _of_url(cls, url: str) -> Self:
@@ -237,8 +239,9 @@ class Target:
             if found is None:
                 raise TargetError(f"{url!r} is no repo or file of the Hub.", hint=HELP)
             revision = unquote(found["revision"] or found["tree"] or "")
-            include = (_literal(unquote(found["file"])),) if found["file"] else ()
-            return cls._checked(_URL_KINDS[found["kind"]], found["name"], revision, include)
+            target = cls._checked(_URL_KINDS[found["kind"]], found["name"], revision)
+            file = unquote(found["file"] or "")
+            return replace(target, include=(_literal(file),), file=file) if file else target
         if host == "tfhub.dev":
             return cls._checked(Kind.TFHUB, parts.path.strip("/"), "")
         if host == "www.kaggle.com" and parts.path.startswith("/models/"):

@@ -179,7 +179,11 @@ class Addresses:
             name = _name(hub.answer(question, view, _BASE))
             here = self._parts.here(name)
             if here is None:
-                self._planning.skip(cache, content, "The mirror knows it from upstream already.")
+                why = (
+                    "Upstream was asked, and may have another by now. To have that one here:"
+                    f" modelmirror warm https://{found.host}{found.path}"
+                )
+                self._planning.skip(cache, content, why)
                 return None
             wanted = Wanted(content, name, Outcome.UNVERIFIED, here=here, known=True)
             return Planned(cache, tree, [wanted], _nothing)

@@ -35,6 +35,7 @@ _LONGEST_PAUSE: Final = 30.0
 _WHO: Final = 401
 _TRY_AGAIN: Final = frozenset({429, 503, 504})
 _PIECE: Final = 1 << 20
+_SILENT: Final = "it gave no reason"
 
 
 class AnswerRefusedError(MirrorError):
@@ -345,11 +346,13 @@ class Endpoint:
             403: "Ask for access where it is published, then set HF_TOKEN to a token that has it.",
             404: "Is its name written as its publisher writes it?",
         }
+        said = self._said(target, head, response)
         hint = hints.get(head.status, "")
-        if head.status in range(300, 400) and "location" in head.headers:
-            there = one_line(head.headers["location"])
-            hint = f"It leads to {there}: name that mirror with --endpoint."
-        return AnswerRefusedError(self._said(target, head, response), status=head.status, hint=hint)
+        if said.endswith(f"{_SILENT}.") and head.status != _WHO and "via" not in head.headers:
+            hint = "Is there a mirror at that address?"
+        if head.status in range(300, 400) and (there := _server(head.headers.get("location", ""))):
+            hint = f"It leads to {there}: name that with --endpoint if the mirror is there."
+        return AnswerRefusedError(said, status=head.status, hint=hint)
 
     def _said(self, target: str, head: Head, response: http.client.HTTPResponse) -> str:
         """What the mirror says, in its own words."""
@@ -358,8 +361,18 @@ class Endpoint:
             with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
                 body = json.loads(response.read(1 << 16))
                 said = str(body.get("error", "")) if isinstance(body, dict) else ""
-        said = one_line(" ".join(said.split()))[:1000] or "it gave no reason"
-        return f"{self.url} answered {head.status} to {target}: {said}"
+        said = one_line(" ".join(said.split()))[:1000] or _SILENT
+        end = "" if said.endswith((".", "!", "?")) else "."
+        return f"{self.url} answered {head.status} to {target}: {said}{end}"
+
+
+def _server(location: str) -> str:
+    """Whose address it is, without what may be signed or secret of it; ``""`` where it names nobody."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(one_line(location))
+        if parts.hostname:
+            return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/"
+    return ""
 
 
 def _reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ is to be, taken from the store or brought over the wire (`mirror.bundle.laying`)
 target is written into the manifest once it has everything.
 """
 
+import errno
 import os
 import shutil
 import threading
@@ -153,11 +154,12 @@ class Export:
             ) from error
         except OSError as error:
             uid, gid = os.geteuid(), os.getegid()
+            hint = "Name a folder that can be written to."
+            if error.errno in {errno.EACCES, errno.EPERM}:
+                there = next(one for one in (self._folder, *self._folder.parents) if one.exists())
+                hint = f"Give it to that user: chown -R {uid}:{gid} {there}"
             raise StoreUnusableError(
-                f"User {uid} cannot write to {self._folder}: {error.strerror}.",
-                hint=f"Give it to that user: chown -R {uid}:{gid} {self._folder}"
-                if isinstance(error, PermissionError)
-                else "Name a folder, or where one can be made.",
+                f"User {uid} cannot write to {self._folder}: {error.strerror}.", hint=hint
             ) from error
         for left in self._working.glob("new-*"):  # What a run that was killed had half made.
             if left.is_dir() and not left.is_symlink():

@@ -158,14 +158,7 @@ def look(root: Path, advance: Callable[[int], None], *, without: Path | None = N
     except (OSError, RuntimeError) as error:
         raise QuestionError(f"{root} cannot be looked at: {_reason(error)}.") from error
     if real.is_file():
-        tree = Tree(real.parent)
-        if _unreadable(real.name):
-            tree.passed.append(Passed(_shown(real.name), _NO_TEXT))
-            return tree
-        status = real.stat()
-        tree.folders[""] = [real.name]
-        tree.files[real.name] = Seen(status.st_size, status.st_mtime)
-        return tree
+        return _alone(real)
     if not real.is_dir():
         raise QuestionError(f"{root} is neither a folder nor a file.")
     tree = Tree(real)
@@ -193,22 +186,35 @@ def look(root: Path, advance: Callable[[int], None], *, without: Path | None = N
         tree.folders[folder] = [entry.name for entry in found if not _unreadable(entry.name)]
         for entry in found:
             path = join(folder, entry.name)
-            if _unreadable(entry.name):
-                tree.passed.append(Passed(_shown(path), _NO_TEXT))
+            if not _note(tree, path, entry):
                 continue
-            if _note(tree, path, entry):
-                if depth >= MAX_DEPTH:
-                    tree.passed.append(Passed(path, "lies too deep"))
-                elif own is not None and _identity(Path(entry.path)) == own:
-                    tree.passed.append(Passed(path, "is this mirror's own data folder"))
-                else:
-                    waiting.append((path, depth + 1))
+            if depth >= MAX_DEPTH:
+                tree.passed.append(Passed(path, "lies too deep"))
+            elif own is not None and _identity(Path(entry.path)) == own:
+                tree.passed.append(Passed(path, "is this mirror's own data folder"))
+            else:
+                waiting.append((path, depth + 1))
         advance(len(found))
+    return tree
+
+
+def _alone(file: Path) -> Tree:
+    """The one file that was named, as the only name of its folder."""
+    tree = Tree(file.parent)
+    if _unreadable(file.name):
+        tree.passed.append(Passed(_shown(file.name), _NO_TEXT))
+        return tree
+    status = file.stat()
+    tree.folders[""] = [file.name]
+    tree.files[file.name] = Seen(status.st_size, status.st_mtime)
     return tree
 
 
 def _note(tree: Tree, path: str, entry: os.DirEntry[str]) -> bool:
     """Note one name; tells whether it is a folder to be looked into."""
+    if _unreadable(entry.name):
+        tree.passed.append(Passed(_shown(path), _NO_TEXT))
+        return False
     try:
         if entry.is_symlink():
             tree.links[path] = str(Path(entry.path).readlink())

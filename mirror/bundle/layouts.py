@@ -86,10 +86,20 @@ def with_version(plan: Plan, folder: Folder) -> Plan:
     return replace(plan, made={**plan.made, path: b"1"}, seeds=plan.seeds | {path})
 
 
-def flat(target: Target, commit: str, members: Sequence[Member], folder: str) -> Plan:
-    """A repo as a plain folder of its files, as ``local_dir`` and older clients have it."""
+def flat(
+    target: Target, commit: str, members: Sequence[Member], folder: str, name: str = ""
+) -> Plan:
+    """A repo as a plain folder of its files, as ``local_dir`` and older clients have it.
+
+    *name* is what its only member is to be called there.
+    """
     files = [
-        _member(target, commit, member, (posixpath.join(folder, safe(member.path, str(target))),))
+        _member(
+            target,
+            commit,
+            member,
+            (posixpath.join(folder, safe(name or member.path, str(target))),),
+        )
         for member in members
     ]
     return Plan(files=tuple(files))

@@ -17,6 +17,8 @@ class Wanted:
     place: str = ""
 
     def __str__(self) -> str:
+        if self.place and self.target.file:
+            return f"{self.target}: {self.target.file}={self.place}"
         globs = [f" --include {glob}" for glob in self.target.include]
         globs += [f" --exclude {glob}" for glob in self.target.exclude]
         globs += [f" --as {self.target.loader}"] if self.target.loader else []

@@ -102,6 +102,10 @@ class Planner:
         if not re.fullmatch(r"[0-9a-f]{40}", commit):
             raise MirrorError(f"The mirror names no commit of {target}.")
         members = self._choose(target, self._members(f"{api}/tree/{commit}?recursive=true"))
+        if place and target.file:
+            (member,) = members
+            folder, name = self._said(place, posixpath.basename(member.path))
+            return layouts.flat(target, commit, members, folder.path, name)
         if place:
             return layouts.flat(target, commit, members, self._places.below(place))
         folders = self._places.caches(target.kind)

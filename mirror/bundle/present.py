@@ -5,7 +5,6 @@ seen.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
@@ -76,10 +75,9 @@ class Present:
         self, target: Target, include: Sequence[str], exclude: Sequence[str]
     ) -> tuple[bool, list[str]]:
         repo, revision = Repo(_HUB, f"{_KINDS[target.kind]}/{target.name}"), target.revision
-        if target.include:  # the address of one file
-            path = re.sub(r"\[([*?[])\]", r"\1", target.include[0])
-            here = self._held.holds_path(repo, revision, path)
-            return here, [] if here else [path]
+        if target.file:
+            here = self._held.holds_path(repo, revision, target.file)
+            return here, [] if here else [target.file]
         chosen = bool(include or exclude)
         lacking = self._held.lacking(repo, revision, _MOST if chosen else MAX_NAMED)
         if lacking is None:

@@ -150,14 +150,14 @@ def _end(report: Mapping[str, Any]) -> str:
     taken = report["taken"]
     number = sum(tally["files"] for tally in taken.values())
     size = sum(tally["bytes"] for tally in taken.values())
+    were = "1 file with {} was" if number == 1 else f"{number} files with {{}} were"
+    taken_now = f"{were.format(format_size(size))} taken"
     ways = ", ".join(f"{tally['files']} by {how}" for how, tally in taken.items())
     if report["stopped"]:
-        return (
-            f"Stopped: {number} files with {format_size(size)} were taken. Run it again to go on."
-        )
+        return f"Stopped: {taken_now}. Run it again to go on."
     if not number:
         return "Nothing new was taken."
-    return f"{number} files with {format_size(size)} were taken ({ways})."
+    return f"{taken_now} ({ways})."
 
 
 def shown(text: str) -> str:

@@ -22,7 +22,7 @@ from mirror.cli.exits import FAILED
 from mirror.cli.inside import mirror_of
 from mirror.cli.telling import Events, Plain, Telling
 from mirror.cli.wanting import token, usage
-from mirror.errors import QuestionError
+from mirror.errors import MirrorError, QuestionError
 from mirror.store.layout import Layout
 from mirror.targets import REPOS, Kind, Target, placed
 from mirror.units import parse_size
@@ -150,6 +150,7 @@ def command(  # noqa: PLR0913 -- each flag once
     choice = Links(links)
     with ExitStack() as stack:
         stack.enter_context(voice)
+        stack.enter_context(_stoppable())
         url, layout = stack.enter_context(_mirror(endpoint, data, file))
         asked = stack.enter_context(closing(Endpoint(url, token)))
         export = Export(
@@ -176,6 +177,17 @@ def _refuse_others(form: str) -> None:
         meant = next((other for other, names in _ONLY.items() if name in names), form)
         if typed and meant != form:
             raise click.UsageError(f"{one.opts[0]} is for --format {meant}.")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Tell Ctrl-C as any other end that is too early: by a sentence, and what to do next."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise MirrorError(
+            "Stopped before the end.", hint="Export again: what has come is kept."
+        ) from None
 
 
 def _size(text: str | None) -> int | None:
@@ -236,7 +248,8 @@ def _places(
         root = common_root(variables, asked, str(folder.absolute()))
     elif not root.startswith("/"):
         raise QuestionError(
-            f"--root {root!r} is no path of the app.", hint="It begins with a slash."
+            f"--root {root!r} is no path of the app.",
+            hint="Write one that begins with a slash, like /app/models.",
         )
     return Places(variables, root)
 

@@ -196,6 +196,26 @@ def test_a_repository_of_torch_hub_is_packed_again(origin: Origin, tmp_path: Pat
             assert archive.read(f"{top}/hubconf.py") == b"dependencies = []"
 
 
+def test_a_repository_that_upstream_tells_of_is_left_to_it(
+    hosts: Hosts, origin: Origin, tmp_path: Path
+) -> None:
+    """What it has may be another by now; the line that fetches that is told, and a word takes this one."""
+    cache = tmp_path / "cache" / "hub"
+    _put(cache / "pytorch_vision_main" / "hubconf.py", b"dependencies = []")
+    address = "/pytorch/vision/zipball/main"
+    hosts.put("github.com", address, Thing(b"another", chunked=True, etag=False))
+    settings = {"MODELMIRROR_UPSTREAM_HOSTS": hosts.setting("github.com")}
+    words = (str(tmp_path / "cache"), "--allow-unverified")
+    done = adopt(tmp_path / "one", *words, settings=settings)
+    assert done.tally("torch") == {"skipped": 1}
+    assert f"modelmirror warm https://github.com{address}" in done.why("main")
+    grant = ("--no-ask", "--grant", "github:pytorch/vision")
+    done = adopt(tmp_path / "two", *words, *grant, settings=settings)
+    assert done.tally("torch") == {"unverified": 1}, done.out
+    with Running(tmp_path / "two", origin, flags=OFFLINE) as mirror:
+        assert mirror.ask(f"/-/host/github.com{address}").status == 200
+
+
 def test_ollama_models_are_proven_and_closed_ones_need_a_word(
     origin: Origin, tmp_path: Path
 ) -> None:

@@ -199,6 +199,16 @@ def test_one_file_of_a_repo_may_be_named_by_its_address(site: World) -> None:
     assert files_in(snapshot) == {"onnx/model.onnx": TINY["onnx/model.onnx"]}
 
 
+def test_the_address_of_a_file_has_a_place_as_a_file_has(site: World) -> None:
+    """It is that file, or with a slash at its end goes into that folder; globs are not for it."""
+    address = "https://huggingface.co/acme/tiny/resolve/main/onnx/model.onnx"
+    ran = site.export(f"{address}=/m/other.onnx", f"{address}=/m/into/", "--include", "*.json")
+    body, found = TINY["onnx/model.onnx"], files_in(site.out)
+    del found[".modelmirror.json"]
+    assert found == {"other.onnx": body, "into/model.onnx": body}
+    assert "acme/tiny@main: onnx/model.onnx=/m/other.onnx: 1 file" in ran.out
+
+
 def test_everybody_may_read_it_whatever_the_umask(site: World) -> None:
     """Containers are run as whoever they like."""
     command = site.command("acme/tiny", "torchhub:pytorch/vision", "tfhub:google/yamnet/1")

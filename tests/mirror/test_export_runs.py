@@ -1,5 +1,6 @@
 """Exports that are run again, broken off, lied to, or have no room: what is whole stays."""
 
+import errno
 import json
 import os
 import re
@@ -11,6 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from mirror.bundle.endpoint import Endpoint
+from mirror.bundle.exporting import Export
+from mirror.bundle.places import Places
+from mirror.cli.telling import Events
+from mirror.errors import StoreUnusableError
 from tests.doubles.relay import Relay
 from tests.faults.disks import NotPermittedError, small_disk
 from tests.hosts import Hosts
@@ -230,16 +236,25 @@ def wait_for_partial(site: World, size: int) -> Path:
 
 
 def test_an_export_that_is_stopped_ends_at_once(site: World, relay: Relay) -> None:
-    """Though it waits for bytes; the next run goes on."""
+    """Though it waits for bytes, and by a sentence; the next run goes on."""
     relay.hold = 1_500_000
     arguments = ("acme/tiny", "--include", "*.safetensors")
     with subprocess.Popen(
-        site.command(*arguments), env=site.variables, stdout=subprocess.DEVNULL
+        site.command(*arguments, "--json"),
+        env=site.variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert relay.waiting.wait(30)
         wait_for_partial(site, 1_000_000)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 1
+        out, err = process.communicate(timeout=10)
+        assert process.returncode == 1
+    said = "Stopped before the end. Export again: what has come is kept."
+    assert err.strip() == f"modelmirror: {said}"
+    end = json.loads(out.splitlines()[-1])
+    assert (end["event"], f"{end['error']} {end['next']}") == ("end", said)
     relay.go_on.set()
     relay.hold = None
     site.export(*arguments)
@@ -312,7 +327,7 @@ def test_a_folder_that_cannot_be_written_is_said(site: World) -> None:
     assert f"cannot write to {site.out}" in ran.err
     (end,) = site.export("acme/tiny", "--json", code=4).said("end")
     assert f"cannot write to {site.out}" in end["error"]
-    assert end["next"] == "Name a folder, or where one can be made."
+    assert end["next"] == "Name a folder that can be written to."
 
 
 def test_flags_of_the_other_format_are_refused(site: World) -> None:
@@ -328,6 +343,31 @@ def test_flags_of_the_other_format_are_refused(site: World) -> None:
         assert (done.returncode, sentence in done.stderr) == (2, True), done.stderr
     done = order(site.out / "data", "export", bundle, "acme/tiny=/app/tiny")
     assert (done.returncode, "is for --format cache" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EACCES, "Give it to that user: chown -R {owner} {there}"),
+        (errno.EROFS, "Name a folder that can be written to."),
+    ],
+)
+def test_a_folder_is_given_to_its_user_only_where_that_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, hint: str
+) -> None:
+    """And named is one that is there; on a disk that is read-only chown fails as well."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    places = Places({}, "/m")
+    endpoint, folder = Endpoint("http://none"), tmp_path / "a/b"
+    export = Export(folder, endpoint, places, Events(None), shelf=None, real=False, verify=False)
+    with pytest.raises(StoreUnusableError) as refused:
+        export.run([])
+    owner = f"{os.geteuid()}:{os.getegid()}"
+    assert refused.value.hint == hint.format(owner=owner, there=tmp_path)
 
 
 def test_two_files_of_one_name_are_not_written_over_each_other(site: World) -> None:

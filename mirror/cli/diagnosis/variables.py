@@ -121,15 +121,15 @@ def _another(name: str, value: str, wanted: str, address: Address, who: str) -> 
         )
         return
     if other.host in _PUBLIC:
-        what = f"{name} is {value}: {who} asks there, past the mirror."
+        what = f"{name} is {value}: {who} would ask there, past the mirror."
         yield Finding(kind="endpoint", where=name, what=what, mend=mend)
     elif (other.host, other.port, other.path) == (address.host, address.port, address.path):
         return
     elif why := other.silence(_PATIENCE):
-        what = f"{name} is left over: {who} asks {value}, which is no mirror that answers ({why})."
+        what = f"{name} is left over: {who} would ask {value}, which is no mirror that answers ({why})."
         yield Finding(kind="left-over", where=name, what=what, mend=mend)
     else:
-        what = f"{name} names another mirror, {value}: {who} asks there, not {address.url}."
+        what = f"{name} names another mirror, {value}: {who} would ask there, not {address.url}."
         yield Finding(kind="another-mirror", where=name, what=what, mend=mend)
 
 

@@ -57,6 +57,19 @@ def test_tree_follows_no_link_and_opens_nothing_but_files(tmp_path: Path) -> Non
     assert tree.read("link", 10) is None
 
 
+def test_tree_passes_over_names_that_are_no_text(tmp_path: Path) -> None:
+    """No hub has such a path; the rest of the folder is looked at, and the name can be printed."""
+    _put(tmp_path / "root" / "file")
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/root/caf\xe9"))
+    _put(odd)
+    tree = _looked(tmp_path / "root")
+    assert set(tree.files) == {"file"}
+    assert tree.folders[""] == ["file"]
+    alone = _looked(odd)
+    assert (alone.files, [passed.path for passed in alone.passed]) == ({}, ["caf\ufffd"])
+    assert [str(passed).encode() for passed in tree.passed if "caf" in passed.path]
+
+
 def test_tree_resolves_links_within_itself_alone(tmp_path: Path) -> None:
     """Over folders, over other links, written whole; not beyond its root, and not for ever."""
     root = tmp_path / "root"

@@ -135,8 +135,8 @@ def _million(path: Path, *, large_repos: int, small_repos: int) -> None:
         connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
     )
     slow = ("entry_known", "xet_known", "content_known", "blob_stored")
-    for name in slow:
-        connection.execute(f"DROP TRIGGER {name}")
+    for trigger in slow:
+        connection.execute(f"DROP TRIGGER {trigger}")
     commit = bytes.fromhex(COMMIT)
     for number, size in enumerate([100_000] * large_repos + [100] * small_repos, start=1):
         name = f"models/acme/model-{number:05}".encode()
@@ -164,9 +164,10 @@ def _million(path: Path, *, large_repos: int, small_repos: int) -> None:
             ],
         )
     # The last of a large one is missing: the whole list is looked through before that is known.
-    connection.executescript(_KEPT_BY_TRIGGERS)
-    for name in slow:
-        connection.execute(triggers[name])
+    for statement in _KEPT_BY_TRIGGERS.split(";"):
+        connection.execute(statement)
+    for trigger in slow:
+        connection.execute(triggers[trigger])
     connection.execute("COMMIT")
     connection.close()
     schema.finish(path)

@@ -90,7 +90,7 @@ def test_endpoint_of_the_hub_itself_is_found() -> None:
     for url in ("https://huggingface.co", "https://hf-mirror.com/"):
         (finding,) = _found({"HF_ENDPOINT": url})
         assert finding.kind == "endpoint"
-        assert "past the mirror" in finding.what
+        assert "Hub clients would ask there, past the mirror" in finding.what
 
 
 def test_mirror_that_is_named_elsewhere_is_found(closed: str) -> None:
