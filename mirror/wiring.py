@@ -49,7 +49,7 @@ from mirror.config import Settings
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
 from mirror.index.grants import Grants
-from mirror.parts import gate_of, hubs_of, policy_of, proxies_of
+from mirror.parts import gate_of, hubs_of, metrics_token_of, policy_of, proxies_of
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
 from mirror.store.draft import Draft
@@ -317,7 +317,8 @@ class Mirror:
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
             strict=settings.strict,
-            metrics=_metrics(telemetry, keeper) if settings.metrics == "on" else None,
+            metrics=None if settings.metrics == "off" else _metrics(telemetry, keeper),
+            metrics_token=metrics_token_of(settings),
             observe=observe,
             drain=settings.drain,
             connections=settings.limits_connections,

@@ -140,7 +140,7 @@ def _banner(settings: Settings, url: str) -> str:
     rows = [("clients", f"export HF_ENDPOINT={public}")]
     only_here = _loopback(urlsplit(url).hostname or "")
     if not only_here:
-        rows.append(("containers", f"ENV HF_ENDPOINT={public}"))
+        rows.append(("containers", f"--build-arg HF_ENDPOINT={public}"))
     rows += [
         ("data", str(settings.data)),
         ("upstream", "none: offline" if settings.offline else upstreams),
@@ -150,7 +150,7 @@ def _banner(settings: Settings, url: str) -> str:
     if only_here:
         lines += [
             "  Only this machine can reach it. For containers and colleagues, listen on all addresses:",
-            "  modelmirror serve --host 0.0.0.0",
+            "  modelmirror serve --host 0.0.0.0, or make serve ARGS='--host 0.0.0.0'",
             "",
         ]
     return "\n".join(lines)

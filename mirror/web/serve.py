@@ -38,11 +38,11 @@ class Door:
     *shelf* shows what is stored; *host* and *port* (0 picks a free one) are where it listens, if not on
     *listener*, which somebody else opened; with *tls* by HTTPS alone. *public_url* and *trusted_proxies* say
     which base URL it hands out; with *strict* no byte of a cold blob leaves before its digest matched;
-    *metrics* renders the metrics, `None` closes them; *observe* gets a `Served` per request; *drain* is how
-    long `stop` waits for running responses, *stall* how long a client may take nothing, both in seconds;
-    *access* gets the access log in batches of whole lines, `None` for none, with *access_json* as JSON;
-    *connections* is the most that are open at once, *per_address* the most from one address that is no
-    trusted proxy, 0 for no such limit.
+    *metrics* renders the metrics, `None` closes them, and with *metrics_token* nobody else reads them;
+    *observe* gets a `Served` per request; *drain* is how long `stop` waits for running responses, *stall*
+    how long a client may take nothing, both in seconds; *access* gets the access log in batches of whole
+    lines, `None` for none, with *access_json* as JSON; *connections* is the most that are open at once,
+    *per_address* the most from one address that is no trusted proxy, 0 for no such limit.
     """
 
     def __init__(  # noqa: PLR0913 -- every setting of the door, by keyword
@@ -58,6 +58,7 @@ class Door:
         trusted_proxies: Sequence[str] = (),
         strict: bool = False,
         metrics: Callable[[], bytes] | None = None,
+        metrics_token: str = "",
         observe: Observer = _ignore,
         drain: float = 30.0,
         stall: float = 60.0,
@@ -76,6 +77,7 @@ class Door:
         self._targets = Targets(public_url, trusted_proxies)
         self._strict = strict
         self._metrics = metrics
+        self._metrics_token = metrics_token
         self._observe = observe
         self._drain = drain
         self._stall = stall
@@ -99,6 +101,7 @@ class Door:
             shelf=self._shelf,
             clock=self._clock,
             metrics=self._metrics,
+            metrics_token=self._metrics_token,
             static={name: (static / name).read_bytes() for name in _STATIC},
             hook=HookPages(),
         )
