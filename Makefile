@@ -89,11 +89,11 @@ torture: .venv ## break it for minutes: make torture ARGS='--rounds 1000 --seed 
 
 .PHONY: test-clients
 test-clients: .venv ## the mirror against real clients; one of them: make test-clients CLIENT=git
-	$(BIN)/python -m pytest tests/clients -m clients $(if $(CLIENT),-k '$(CLIENT)') $(ARGS)
+	$(BIN)/python -m pytest tests/clients tests/stories -m clients $(if $(CLIENT),-k '$(CLIENT)') $(ARGS)
 
 .PHONY: test-shipped
 test-shipped: .venv ## the image, compose files, manifests, and the one file of make dist
-	$(BIN)/python -m pytest tests/shipped -m shipped $(ARGS)
+	$(BIN)/python -m pytest tests/shipped tests/stories -m shipped $(ARGS)
 
 .PHONY: fuzz
 fuzz: .venv-fuzz/made ## look for inputs that break the readers: make fuzz ARGS='--seconds 180 ranges'
