@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import logging
 import os
@@ -77,8 +78,11 @@ def command(file: Path | None, **flags: Any) -> None:
     except OSError as error:
         if error.filename is not None:
             raise
+        # What asyncio says of these repeats the address.
+        plain = error.errno in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
+        why = os.strerror(error.errno or 0) if plain else error.strerror or str(error)
         click.echo(
-            f"modelmirror: cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. "
+            f"modelmirror: cannot listen on {settings.host}:{settings.port}: {why}. "
             "Choose another address with --host or --port (0 picks a free one).",
             err=True,
         )
