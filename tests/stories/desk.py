@@ -57,6 +57,7 @@ class Terminal:
     ) -> None:
         self._screen = screen
         self._read = 0
+        self._busy = False
         commands, self._commands = os.pipe()
         self._ends, ends = os.pipe()
         with screen.open("ab") as output:
@@ -75,12 +76,13 @@ class Terminal:
 
     @property
     def running(self) -> bool:
-        """Whether its shell, or what was started in it, has not ended."""
-        return self._shell.poll() is None
+        """Whether the command that was typed last has not ended."""
+        return self._busy
 
     def type(self, text: str) -> None:
         """Type a command; what is on the screen already is no longer looked at."""
         self._read = self._screen.stat().st_size
+        self._busy = True
         os.write(self._commands, text.encode() + b"\0")
 
     def seen(self) -> str:
@@ -94,12 +96,18 @@ class Terminal:
         if not select.select([self._ends], [], [], seconds)[0]:
             return None
         text = os.read(self._ends, 100)
+        self._busy = False
         return int(text) if text else self._shell.wait(_STOP_SECONDS)  # the shell itself has gone
 
     def interrupt(self) -> None:
-        """Press Ctrl-C, and wait until the command has ended; the shell goes with it."""
+        """Press Ctrl-C, and wait until the command has ended; maybe the shell goes with it.
+
+        Raises:
+            NotAsShownError: It has not ended.
+        """
         self._send(signal.SIGINT)
-        self._shell.wait(_STOP_SECONDS)
+        if self.ended(_STOP_SECONDS) is None:
+            raise NotAsShownError(f"Ctrl-C ended nothing in {_STOP_SECONDS} s:\n{self.seen()}")
 
     def close(self) -> None:
         """End everything that runs in it."""
@@ -184,7 +192,7 @@ class Desk:
         path.write_text(file.text, encoding="utf-8")
 
     def run(self, terminal: Terminal, command: Command) -> Done:
-        """Type a command and wait until it has ended, or, in a terminal of its own, written what is shown.
+        """Type a command and wait until it has ended, or, if it goes on, written what is shown.
 
         Raises:
             NotAsShownError: It did not write what is shown, or did neither in time.

@@ -3,7 +3,8 @@ r"""A page that a person follows by copying its blocks, read as the steps it ask
 Of a page counts what a reader would act on, and nothing that the reader does not see:
 
 * A ``console`` block is typed. Its lines after ``$ `` are commands, one that ends in ``\`` goes on in the
-  next line; the lines below a command are what it writes (see `lacking`).
+  next line; the lines below a command are what it writes (see `lacking`). A word that ends in `…` is copied
+  from the screen: the newest one that begins so.
 * A block of any other kind is saved as a file: the line before it ends in the file's name as code and a
   colon.
 * Where the text right before a ``console`` block says "a terminal of its own", it is typed into a new

@@ -1,13 +1,15 @@
 """A story: a page, the desk of who follows it, and what upstream saw of each of its sections."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.clients.elsewhere import Elsewhere
 from tests.stories.desk import Desk, Done, NotAsShownError, Terminal
-from tests.stories.page import Command, File, Page, Stop
+from tests.stories.page import ANYTHING, Command, File, Page, Stop
 
 _ASKS_FOR_THE_CODE = "echo $?"
+_COPIED = re.compile(rf"[\w:/.-]+{ANYTHING}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Story:
     _told: dict[str, Told] = field(default_factory=dict)
     _failure: Exception | None = None
     _terminals: dict[str, Terminal] = field(default_factory=dict)
+    _written: str = ""
 
     def __post_init__(self) -> None:
         """Hold what happens before sections against the page."""
@@ -107,15 +110,24 @@ class Story:
         if step.machine not in self._terminals:
             self._terminals[step.machine] = desk.open()
         terminal = desk.open() if step.own_terminal else self._terminals[step.machine]
+        step = replace(step, text=_COPIED.sub(self._copied, step.text))
         try:
             done = desk.run(terminal, step)
         except NotAsShownError as error:
             raise NotAsShownError(f"{self.page.where(step)}: {error}") from None
+        self._written += done.written
         asks = isinstance(following, Command) and following.text.startswith(_ASKS_FOR_THE_CODE)
         if done.code and not asks:
             said = f"ended with {done.code}:\n{done.written[-6000:]}"
             raise NotAsShownError(f"{self.page.where(step)}: {step.text}\n{said}")
         return done
+
+    def _copied(self, begun: re.Match[str]) -> str:
+        """What somebody copies from the screen for a word of which the page shows the beginning."""
+        beginning = re.escape(begun[0].removesuffix(ANYTHING))
+        found = re.findall(rf"(?<!\S){beginning}\S+", self._written)
+        assert found, f"nothing was written that begins with {begun[0]}"
+        return str(found[-1])
 
     def _asked(self) -> Iterator[str]:
         for seen in self.upstream.origin.log:
