@@ -1,13 +1,17 @@
 """A story: a page, the desk of who follows it, and what upstream saw of each of its sections."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from tests.clients.elsewhere import Elsewhere
 from tests.stories.desk import Desk, Done, NotAsShownError, Terminal
 from tests.stories.page import Command, File, Page
 
-_ASKS_FOR_THE_CODE = "echo $?"
+_ASKS_FOR_THE_CODE: Final = "echo $?"
+#: What leads from there to the bytes is not counted again.
+_FILE: Final = re.compile(r"^GET hub /(?!api/)\S+/resolve/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +31,15 @@ class Told:
         return next(done.written for text, done in self.commands if part in text)
 
     @property
+    def resolved(self) -> list[str]:
+        """Those of `asked` that asked the Hub for a file."""
+        return [one for one in self.asked if one.startswith("GET hub ") and _FILE.search(one)]
+
+    @property
     def bodies(self) -> list[str]:
-        """Those of `asked` that asked for the bytes of a file, not for what is known of it."""
-        return [
-            one
-            for one in self.asked
-            if one.startswith("GET ") and ("/resolve/" in one or not one.startswith("GET hub "))
-        ]
+        """Those of `asked` that asked for a file, of the Hub or of any other host."""
+        elsewhere = [one for one in self.asked if not one.startswith(("GET hub ", "HEAD "))]
+        return [*self.resolved, *elsewhere]
 
 
 @dataclass
@@ -54,6 +60,7 @@ class Story:
     _told: dict[str, Told] = field(default_factory=dict)
     _failure: Exception | None = None
     _terminal: Terminal | None = None
+    _own: Terminal | None = None
 
     def __post_init__(self) -> None:
         """Hold what happens before sections against the page."""
@@ -99,8 +106,11 @@ class Story:
     def _run(self, step: Command, following: object) -> Done:
         """Type a command; it must end with 0, unless the page asks next how it has ended."""
         if self._terminal is None:
-            self._terminal = self.desk.open()
-        terminal = self.desk.open() if step.own_terminal else self._terminal
+            self._terminal = self._own = self.desk.open()
+        if step.opens:
+            self._own = self.desk.open()
+        terminal = self._own if step.own_terminal else self._terminal
+        assert terminal is not None
         try:
             done = self.desk.run(terminal, step)
         except NotAsShownError as error:
