@@ -15,8 +15,7 @@ from mirror.bundle.needs import Goal
 from mirror.bundle.outcome import Wanted
 from mirror.bundle.warming import Seen, differs, goals, look
 from mirror.cli.exits import FAILED
-from mirror.cli.telling import SCHEMA
-from mirror.cli.telling import targets_are
+from mirror.cli.telling import SCHEMA, targets_are
 from mirror.cli.wanting import Choice, Where, counted, options, usage
 from mirror.errors import MirrorError
 from mirror.hook import modelmirror_hook

@@ -48,8 +48,8 @@ def follow(upstream: Elsewhere, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Give what begins a story; its terminals are closed at the end.
 
     The reader has `modelmirror` and the clients on the path. Besides, only this is set: which ports are free,
-    in the place of 8090 and 8091; where upstream really is; that pip may look at what is installed and fetch nothing;
-    and a proxy that refuses, so that nothing leaves for the internet.
+    in the place of 8090 and 8091; where upstream really is; that pip may look at what is installed
+    and fetch nothing; and a proxy that refuses, so that nothing leaves for the internet.
     """
     with contextlib.ExitStack() as desks:
 

@@ -12,7 +12,7 @@ _LFS = ("*.ckpt", "*.safetensors", "*.model", "*.bin", "*.onnx")
 
 
 def made(environment: Environment, folder: Path, models: Sequence[str]) -> dict[str, Any]:
-    """Let the libraries make models, see `tests.clients.scenarios.story_models`; what each told, by its name."""
+    """Let the libraries make models (`tests.clients.scenarios.story_models`); what each told, by its name."""
     task = {"folder": str(folder), "models": list(models)}
     nowhere = client_environment(folder / "home", "http://none")
     report = run_scenario(environment, "story_models", task, nowhere)

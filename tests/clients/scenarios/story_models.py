@@ -82,7 +82,8 @@ def main():
     asked = task()
     report = Report()
     for name in asked["models"]:
-        report.case(name, lambda make=globals()[name]: make(Path(asked["folder"])))
+        make = globals()[name]
+        report.case(name, lambda make=make: make(Path(asked["folder"])))
     report.send()
 
 
