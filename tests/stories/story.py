@@ -3,13 +3,16 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from tests.clients.elsewhere import Elsewhere
 from tests.stories.desk import Desk, Done, NotAsShownError, Terminal
 from tests.stories.page import ANYTHING, Command, File, Page, Stop
 
-_ASKS_FOR_THE_CODE = "echo $?"
-_COPIED = re.compile(rf"[\w:/.-]+{ANYTHING}")
+_ASKS_FOR_THE_CODE: Final = "echo $?"
+_COPIED: Final = re.compile(rf"[\w:/.-]+{ANYTHING}")
+#: What leads from there to the bytes is not counted again.
+_FILE: Final = re.compile(r"^GET hub /(?!api/)\S+/resolve/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,15 @@ class Told:
         return next(done.written for text, done in self.commands if part in text)
 
     @property
+    def resolved(self) -> list[str]:
+        """Those of `asked` that asked the Hub for a file."""
+        return [one for one in self.asked if one.startswith("GET hub ") and _FILE.search(one)]
+
+    @property
     def bodies(self) -> list[str]:
-        """Those of `asked` that asked for the bytes of a file, not for what is known of it."""
-        return [
-            one
-            for one in self.asked
-            if one.startswith("GET ") and ("/resolve/" in one or not one.startswith("GET hub "))
-        ]
+        """Those of `asked` that asked for a file, of the Hub or of any other host."""
+        elsewhere = [one for one in self.asked if not one.startswith(("GET hub ", "HEAD "))]
+        return [*self.resolved, *elsewhere]
 
 
 @dataclass
@@ -58,6 +63,7 @@ class Story:
     _told: dict[str, Told] = field(default_factory=dict)
     _failure: Exception | None = None
     _terminals: dict[str, Terminal] = field(default_factory=dict)
+    _own: Terminal | None = None
     _written: str = ""
 
     def __post_init__(self) -> None:
@@ -109,7 +115,10 @@ class Story:
         desk = self._desk(step.machine)
         if step.machine not in self._terminals:
             self._terminals[step.machine] = desk.open()
-        terminal = desk.open() if step.own_terminal else self._terminals[step.machine]
+        if step.opens:
+            self._own = desk.open()
+        terminal = self._own if step.own_terminal else self._terminals[step.machine]
+        assert terminal is not None
         step = replace(step, text=_COPIED.sub(self._copied, step.text))
         try:
             done = desk.run(terminal, step)
