@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tests.bench import hot
+from tests.bench import hot, small
 from tests.bench.figures import Notebook
 from tests.bench.programs import LackingError
 from tests.bench.scene import QUICK, Scale, Scene
@@ -27,7 +27,13 @@ class Group:
         return self.quick if scale is QUICK else self.rounds
 
 
-GROUPS: Final = (Group(("G1", "G2", "G3"), hot.hot, 7, 3),)
+GROUPS: Final = (
+    Group(("G1", "G2", "G3"), hot.hot, 7, 3),
+    Group(("G4",), hot.beside, 3),
+    Group(("G5",), hot.tls, 5),
+    Group(("G6",), small.heads, 7, 3),
+    Group(("G8", "G9"), small.documents, 7, 3),
+)
 
 
 def run_all(scene: Scene, book: Notebook, groups: Sequence[Group], begun: float) -> bool:

@@ -7,7 +7,8 @@
  *       Reads SIZE bytes at PATH over CLIENTS connections: each all of it, or (RANGES 1) each its share.
  *       A redirect is followed once per connection; the clock runs on.
  *   load ask  PORT PATH METHOD CLIENTS SECONDS PAUSE_MS
- *       Asks again and again over kept connections, each PAUSE_MS after it was answered.
+ *       Asks again and again over kept connections, each PAUSE_MS after it was answered. What is asked
+ *       when the time is up is waited for and counted: no server has work left over from it.
  *   load slow PORT PATH SIZE CLIENTS RATE SECONDS
  *       Reads RATE bytes per second over each connection until SECONDS have passed.
  *
@@ -288,6 +289,7 @@ static void ask(char **v)
     int port = atoi(v[0]), clients = atoi(v[3]), head_only = !strcmp(v[2], "HEAD");
     double pause = atof(v[5]) / 1000, start, end, t;
     size_t count = 0, room = 1 << 16;
+    int open = clients;
     float *waits = malloc(room * sizeof *waits);
     struct asker *askers = calloc(clients, sizeof *askers);
     int watch = epoll_create1(0);
@@ -304,8 +306,10 @@ static void ask(char **v)
         askers[i].asked = now();
         request(askers[i].socket, port, v[2], v[1], "");
     }
-    while (t < end) {
+    while (t < end || open > 0) {
         struct epoll_event events[64];
+        if (t > end + 30)
+            fail("no answers for 30 s", "");
         int ready = epoll_wait(watch, events, 64, pause > 0 ? 1 : 100);
         for (int i = 0; i < ready; i++) {
             struct asker *a = events[i].data.ptr;
@@ -317,14 +321,17 @@ static void ask(char **v)
             waits[count++] = t - a->asked;
             a->body = a->filled = 0;
             a->next = t + pause;
-            if (pause <= 0) {
+            open--;
+            if (pause <= 0 && t < end) {
+                open++;
                 a->asked = t;
                 request(a->socket, port, v[2], v[1], "");
             }
         }
         t = now();
         for (int i = 0; pause > 0 && i < clients; i++)
-            if (askers[i].next > 0 && t >= askers[i].next) {
+            if (askers[i].next > 0 && t >= askers[i].next && t < end) {
+                open++;
                 askers[i].next = 0;
                 askers[i].asked = t;
                 request(askers[i].socket, port, v[2], v[1], "");

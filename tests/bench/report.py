@@ -32,7 +32,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row, peers: Sequence[str]) -> tuple[str, ...]:
     goal, figures = row.goal, row.figures
-    word = row.verdict if row.samples else f"skipped: {row.lack}"
+    word = row.verdict if row.samples else _lack(row)
     return (
         goal.mark,
         f"{goal.name}, {goal.unit}",
@@ -127,12 +127,16 @@ def region(
 def _word(row: Row, runs: Sequence[Sequence[Row]]) -> str:
     """The verdict; of several runs also in how many of them the floor held."""
     if not row.samples:
-        return f"skipped: {row.lack}"
+        return _lack(row)
     word = row.verdict + ("" if row.steady else " ~")
     same = [one for run in runs for one in run if one.goal == row.goal and one.samples]
     if len(same) > 1:
         word += f", {sum(not one.missed for one in same)} of {len(same)}"
     return word
+
+
+def _lack(row: Row) -> str:
+    return row.lack if row.lack.startswith("failed") else f"skipped: {row.lack}"
 
 
 def rewritten(page: str, text: str) -> str:

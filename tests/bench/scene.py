@@ -143,10 +143,56 @@ class Scene:
         mirror.settle()
         return mirror
 
+    def warm(self) -> None:
+        """Let upstream have the hot file, and the mirror."""
+        self.mirror.settle()
+
     @property
     def port(self) -> int:
         """The port of that mirror."""
         return self.mirror.address[1]
+
+    @cached_property
+    def handler(self) -> int:
+        """The port of the bare handler, on `core`."""
+        with processes.on_cores({self.core}):
+            server: processes.Server = self.keep(processes.bare_handler())
+        return server.address[1]
+
+    @cached_property
+    def secure_mirror(self) -> Running:
+        """A mirror that speaks TLS and has the hot file, on `core`."""
+        self.warm()
+        redirect(self.origin, self.swift.address[1])
+        issued = self.authority.issue("DNS:localhost,IP:127.0.0.1")
+        flags = ("--tls-cert", str(issued.certificate), "--tls-key", str(issued.key))
+        with processes.on_cores({self.core}):
+            mirror = self.keep(Running(self.folder / "secure", self.origin, flags))
+        # Once to fetch it, once to have all of it verified and published.
+        for _ in range(2):
+            self.fetch_secure(mirror.address[1], HOT, self.scale.hot)
+        return mirror
+
+    def fetch_secure(self, port: int, path: str, size: int) -> None:
+        """Read the *size* bytes at *path* over TLS with curl; raises `RuntimeError` if some are missing."""
+        url = f"https://127.0.0.1:{port}{path}"
+        curl = programs.find("curl", "curl")
+        said = processes.run(
+            [
+                curl,
+                "-sSf",
+                "--tlsv1.3",
+                "--cacert",
+                self.authority.file,
+                "-o",
+                "/dev/null",
+                "-w",
+                _SIZE,
+                url,
+            ]
+        ).said
+        if said != str(size):
+            raise RuntimeError(f"{url} gave {said} bytes, and {size} were wanted")
 
     def blob(self, data: Path, digest: str) -> Path:
         """The file of a blob in a data folder."""
@@ -198,6 +244,7 @@ class Scene:
             )
 
 
+_SIZE: Final = "%{size_download}"
 # The paths that the scripted hub redirects to end with a digest.
 _AS_CDN: Final = "    location /repos/ { rewrite ^.*/([0-9a-f]+)$ /contents/$1 last; }"
 
