@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tests.bench import hot, small
+from tests.bench import cold, hot, memory, small, start
 from tests.bench.figures import Notebook
 from tests.bench.programs import LackingError
 from tests.bench.scene import QUICK, Scale, Scene
@@ -27,12 +27,20 @@ class Group:
         return self.quick if scale is QUICK else self.rounds
 
 
+_COLD: Final = cold.Cold()
+
 GROUPS: Final = (
     Group(("G1", "G2", "G3"), hot.hot, 7, 3),
     Group(("G4",), hot.beside, 3),
     Group(("G5",), hot.tls, 5),
     Group(("G6",), small.heads, 7, 3),
     Group(("G8", "G9"), small.documents, 7, 3),
+    Group(("G10", "G11"), _COLD.followed, 3),
+    Group(("G12",), cold.fill, 3),
+    Group(("G13",), _COLD.ranged, 3),
+    Group(("G14",), memory.slow, 1),
+    Group(("G14",), memory.cold, 1),
+    Group(("G19",), start.start, 7, 3),
 )
 
 

@@ -10,7 +10,8 @@
  *       Asks again and again over kept connections, each PAUSE_MS after it was answered. What is asked
  *       when the time is up is waited for and counted: no server has work left over from it.
  *   load slow PORT PATH SIZE CLIENTS RATE SECONDS
- *       Reads RATE bytes per second over each connection until SECONDS have passed.
+ *       Reads RATE bytes per second over each connection until SECONDS have passed since each of them
+ *       had its first byte.
  *
  * Talks to 127.0.0.1 alone. Prints one JSON object; ends with 1 and a line on standard error when an
  * answer is not what was asked for: a figure for wrong answers is no figure.
@@ -226,20 +227,26 @@ static void get(char **v)
 static void slow(char **v)
 {
     int port = atoi(v[0]), clients = atoi(v[3]);
-    double rate = atof(v[4]), end = now() + atof(v[5]), start = now();
+    double rate = atof(v[4]), start = now(), end = 0;
     struct wire *wires = wires_for(clients, atoll(v[2]), 0);
     for (int i = 0; i < clients; i++) {
         wires[i].begun = now();
         wires[i].socket = dial(port, SLOW_WINDOW);
         request_body(&wires[i], port, v[1], 0);
     }
-    while (now() < end) {
+    while (!end || now() < end) {
+        int served = 0;
         for (int i = 0; i < clients; i++) {
             struct wire *w = &wires[i];
+            served += w->got > 0;
             if (w->got < w->wanted && (now() - start) * rate - w->got >= SLOW_READ
                 && !feed(w, 0, -1, SLOW_READ))
                 fail("the connection ended early", w->head);
         }
+        if (!end && served == clients)
+            end = now() + atof(v[5]);
+        else if (!end && now() > start + 60)
+            fail("some clients got nothing for 60 s", "");
         usleep(10000);
     }
     print_bodies(start, wires, clients);

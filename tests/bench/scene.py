@@ -30,6 +30,7 @@ GIB: Final = 1 << 30
 PACE: Final = 100_000_000
 REPO: Final = "bench/model"
 HOT: Final = f"/{REPO}/resolve/main/hot.bin"
+_LOOPBACK: Final = "http://127.0.0.1"
 _T = TypeVar("_T")
 
 
@@ -50,7 +51,7 @@ class Scale:
     limit: float
 
 
-FULL: Final = Scale("full", 1024 * MIB, 512 * MIB, 1024 * MIB, 4096 * MIB, 1.0, 6.0, 14 * 60.0)
+FULL: Final = Scale("full", 1024 * MIB, 512 * MIB, 1024 * MIB, 4096 * MIB, 1.0, 6.0, 13 * 60.0)
 QUICK: Final = Scale("quick", 256 * MIB, 128 * MIB, 256 * MIB, 512 * MIB, 0.3, 2.0, 100.0)
 
 
@@ -67,7 +68,7 @@ class Scene:
         self.scale = scale
         self.folder = folder
         self._stack = stack
-        self._nginx_named = nginx_named
+        self.nginx_named = nginx_named
         cores = sorted(os.sched_getaffinity(0))
         self.core, self.other = cores[-1], cores[0]
         self.cores = frozenset(cores)
@@ -114,6 +115,11 @@ class Scene:
         redirect(origin, self.swift.address[1])
         return origin
 
+    @property
+    def hub(self) -> int:
+        """The port of the hub."""
+        return int(self.origin.url.rpartition(":")[2])
+
     def upstream(self, rate: int) -> processes.Server:
         """A file server that gives each connection *rate* bytes per second (0: no limit)."""
         with processes.on_cores({self.other}):
@@ -124,11 +130,6 @@ class Scene:
     def swift(self) -> processes.Server:
         """The upstream without a pace."""
         return self.upstream(0)
-
-    @cached_property
-    def paced(self) -> processes.Server:
-        """The upstream with `PACE`."""
-        return self.upstream(PACE)
 
     # -- the mirror and what is beside it ---------------------------------------------------------
 
@@ -205,9 +206,10 @@ class Scene:
         *,
         cores: frozenset[int] | None = None,
         settings: Mapping[str, str] | None = None,
+        base: str = _LOOPBACK,
     ) -> Iterator[Running]:
         """A mirror with an empty data folder that finds bytes on the port *upstream*; on every core."""
-        redirect(self.origin, upstream or self.swift.address[1])
+        redirect(self.origin, upstream or self.swift.address[1], base)
         data = self.folder / "fresh"
         try:
             with processes.on_cores(cores or self.cores):
@@ -236,7 +238,7 @@ class Scene:
     @cached_property
     def nginx(self) -> Nginx:
         """Nginx on `core`, with the files of `static`; raises `LackingError` where there is none."""
-        program = programs.nginx(self._nginx_named)
+        program = programs.nginx(self.nginx_named)
         issued = self.authority.issue("DNS:localhost,IP:127.0.0.1")
         with processes.on_cores({self.core}):
             return self.keep(
@@ -259,6 +261,6 @@ def running_until_end(mirror: Running) -> Iterator[None]:
             mirror.stop()
 
 
-def redirect(origin: Origin, port: int, base: str = "http://127.0.0.1") -> None:
+def redirect(origin: Origin, port: int, base: str = _LOOPBACK) -> None:
     """Let the hub send whoever wants bytes to *port*."""
     origin._state().cdn_url = f"{base}:{port}"
