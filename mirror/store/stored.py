@@ -37,6 +37,16 @@ class Identity(NamedTuple):
         """Take it from a file's status; *modified* is in nanoseconds."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
+    def still(self, status: os.stat_result) -> bool:
+        """Whether *status* is that of the same file, as it was."""
+        device, inode, size, modified = self
+        return (
+            status.st_mtime_ns == modified
+            and status.st_size == size
+            and status.st_ino == inode
+            and status.st_dev == device
+        )
+
 
 class Checks:
     """Which pieces of a file were checked: one byte per piece in *marks*, 1 for checked."""
@@ -87,7 +97,7 @@ class OpenFile:
     def ready(self, offset: int, limit: int) -> int:
         """As `DiskBlob.ready`, where residency can be known."""
         checks = self.checks
-        if Identity.of(os.fstat(self.fd)) != checks.identity:
+        if not checks.identity.still(os.fstat(self.fd)):
             return offset
         return checked_end(self._residency, self.fd, checks.marks, offset, limit, self.size)
 
