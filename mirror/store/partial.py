@@ -14,12 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Final, NoReturn
-from zlib import crc32
 
 from mirror.digest import Buffer, Digest
 from mirror.errors import DigestMismatchError, StoreCorruptError, StoreError, TruncatedBodyError
 from mirror.store import durable
 from mirror.store.ahead import Ahead
+from mirror.store.crc import crc32
 from mirror.store.extents import Extents
 from mirror.store.layout import PARTIAL_DATA, PARTIAL_JOURNAL, held_by
 from mirror.store.ledger import Reservation
