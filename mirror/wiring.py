@@ -25,12 +25,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from socket import socket
+from ssl import SSLContext
 from types import TracebackType
 from typing import Final, Self
 
 from mirror import __version__
 from mirror.bundle.adoptasking import Upstream
-from mirror.bundle.adoptparts import Parts
+from mirror.bundle.parts import Parts
 from mirror.bundle.works import Works
 from mirror.cache.asking import Asking
 from mirror.cache.bodies import Bodies
@@ -124,10 +125,14 @@ class Mirror:
 
     async def _compose(self, stack: AsyncExitStack) -> None:
         settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
+        # 25 ms of a thread, which pass while the disk is waited for.
+        trust = _pool(stack, 1, "trust").submit(tls_context, settings.upstream_ca).result
 
         # What cannot be used is said before anything is touched.
-        tls = ServingTls.of(settings.tls_cert, settings.tls_key, clock)
-        gate = gate_of(settings, clock)
+        tls, gate = (
+            ServingTls.of(settings.tls_cert, settings.tls_key, clock),
+            gate_of(settings, clock),
+        )
 
         # The data folder, held alone from here on.
         layout = Layout(settings.data)
@@ -175,7 +180,7 @@ class Mirror:
         grants = Grants(index.journal)
 
         # The way out.
-        client, transfers = await _way_out(stack, settings, clock, observe)
+        client, transfers = await _way_out(stack, settings, clock, trust, observe)
 
         # The engine.
         disk = _pool(stack, DISK_THREADS, "disk")
@@ -337,7 +342,11 @@ async def _begin(stack: AsyncExitStack, works: Works) -> None:
 
 
 async def _way_out(
-    stack: AsyncExitStack, settings: Settings, clock: Clock, observe: Observer
+    stack: AsyncExitStack,
+    settings: Settings,
+    clock: Clock,
+    trust: Callable[[], SSLContext],
+    observe: Observer,
 ) -> tuple[Client, Transfers]:
     """The two clients that ask upstream, and nothing else does."""
     policy, proxies = policy_of(settings), proxies_of(settings)
@@ -348,7 +357,7 @@ async def _way_out(
         stack,
         policy,
         addresses,
-        trust=tls_context(settings.upstream_ca),
+        trust=trust(),
         clock=clock,
         observe=observe,
         timeouts=Timeouts(connect=CONNECT),

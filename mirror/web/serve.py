@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from mirror.cache.keeper import Keeper
@@ -26,6 +26,7 @@ MAX_CONNECTIONS: Final = 4096
 # Connections the kernel holds while the loop is busy: a cold start of a cluster comes all at once.
 _BACKLOG: Final = 1024
 _STATIC: Final = ("home.css", "home.js")
+_STATIC_FOLDER: Final = Path(__file__).parent / "static"
 
 
 def _ignore(_event: Event) -> None:
@@ -95,14 +96,13 @@ class Door:
         """
         check_parser()
         loop = asyncio.get_running_loop()
-        static = files("mirror.web") / "static"
         self._operations = Operations(
             self._keeper,
             shelf=self._shelf,
             clock=self._clock,
             metrics=self._metrics,
             metrics_token=self._metrics_token,
-            static={name: (static / name).read_bytes() for name in _STATIC},
+            static={name: (_STATIC_FOLDER / name).read_bytes() for name in _STATIC},
             hook=HookPages(),
         )
         heads = Heads(self._clock)
