@@ -1,4 +1,4 @@
-"""The tutorial, typed as it stands there, from a clone to a mirror that is warm, watched and locked."""
+"""The README and the tutorial, typed as they stand there, from a clone to a warm and locked mirror."""
 
 import json
 import os
@@ -13,12 +13,14 @@ import pytest
 
 from tests.clients.elsewhere import Elsewhere
 from tests.house.checkout import ROOT
+from tests.stories.page import Command
 from tests.stories.story import Story
 
 _BERT = {"config.json": b'{"model_type": "bert"}', "vocab.txt": b"[PAD]\n[UNK]\n"}
 
 
-def _publish(upstream: Elsewhere) -> None:
+@pytest.fixture(scope="module")
+def published(upstream: Elsewhere) -> None:
     """Two repos with the files of those that the page names, in all the formats that they have."""
     dice = random.Random(9)
     pooling = json.dumps([{"path": ""}, {"path": "1_Pooling"}]).encode()
@@ -57,12 +59,29 @@ def _clone(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def story(upstream: Elsewhere, follow: Callable[..., Story]) -> Story:
+def story(published: None, follow: Callable[..., Story]) -> Story:
     """The page, before a clone in which the mirror is set up."""
-    _publish(upstream)
+    del published
     story = follow("../tutorial.md")
     _clone(story.desk.folder)
     return story
+
+
+def test_readme_leads_to_a_download_from_the_disk(
+    published: None, follow: Callable[..., Story]
+) -> None:
+    """Its first command, and what it has people type next: the second download asks upstream for nothing."""
+    del published
+    first = follow("../../README.md")
+    _clone(first.desk.folder)
+    serve = Command(0, "make serve", ("modelmirror listening on …",), own_terminal=True)
+    first.desk.open()
+    first.desk.run(first.desk.open(), serve)
+    told = first.to("Two commands")
+    assert [done.code for _, done in told.commands] == [0, 0, 0, 0]
+    asked = [one for one in told.asked if one.startswith("GET hub ")]
+    assert len([one for one in asked if one.endswith("/model.safetensors")]) == 1
+    first.desk.stop()
 
 
 def test_tutorial_downloads_once(story: Story) -> None:
