@@ -63,9 +63,9 @@ def gone(upstream: Elsewhere) -> Iterator[Callable[[], None]]:
 def follow(upstream: Elsewhere, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Follow]:
     """Give what begins a story; its terminals are closed at the end.
 
-    The reader has `modelmirror` and the clients on the path. Besides, only this is set: which port is free,
-    in the place of 8090; where upstream really is; that pip may look at what is installed and fetch nothing;
-    and a proxy that refuses, so that nothing leaves for the internet.
+    The reader has `modelmirror` and the clients on the path. Besides, only this is set: which ports are free,
+    in the place of 8090 and 8091; where upstream really is; that pip may look at what is installed
+    and fetch nothing; and a proxy that refuses, so that nothing leaves for the internet.
     """
     with contextlib.ExitStack() as desks:
 
@@ -108,7 +108,7 @@ def follow(upstream: Elsewhere, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 )
                 for name, machine in (machines or {}).items()
             }
-            words = {"8090": str(port), **(words or {})}
+            words = {"8090": str(port), "8091": str(_free_port()), **(words or {})}
             followed = page.read(ROOT / "docs" / "stories" / name, words)
             return Story(followed, desk, upstream, before or {}, others)
 

@@ -200,20 +200,20 @@ class Desk:
         terminal.type(command.text)
         code = None
         deadline = time.monotonic() + _SECONDS
-        wait = _LOOK_AGAIN_SECONDS if command.own_terminal else _SECONDS
+        wait = _LOOK_AGAIN_SECONDS if command.goes_on else _SECONDS
         while time.monotonic() < deadline and code is None:
             code = terminal.ended(wait)
-            if command.own_terminal and lacking(command.output, terminal.seen()) is None:
+            if command.goes_on and lacking(command.output, terminal.seen()) is None:
                 break
         written = terminal.seen()
         line = lacking(command.output, written)
         if line is not None:
             raise NotAsShownError(f"{command.text}\ndid not write: {line}\nbut:\n{written[-6000:]}")
-        if code is None and not command.own_terminal:
+        if code is None and not command.goes_on:
             raise NotAsShownError(
                 f"{command.text}\ndid not end in {_SECONDS} s:\n{written[-6000:]}"
             )
-        if code is not None and command.own_terminal:
+        if code is not None and command.goes_on:
             raise NotAsShownError(f"{command.text}\nended with {code}:\n{written[-6000:]}")
         return Done(written, code)
 

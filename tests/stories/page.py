@@ -8,7 +8,7 @@ Of a page counts what a reader would act on, and nothing that the reader does no
 * A block of any other kind is saved as a file: the line before it ends in the file's name as code and a
   colon.
 * Where the text right before a ``console`` block says "a terminal of its own", it is typed into a new
-  terminal, and goes on running when it has written what the page shows.
+  terminal, and its last command goes on running when it has written what the page shows.
 * A paragraph that says "Ctrl-C" has the reader press it in the newest terminal that is still running.
 * "On **name**" is about another machine, until another one is named or a new heading comes.
 
@@ -43,7 +43,9 @@ class Command:
         line: Where it stands in the page, from 1.
         text: What is typed, in one or more lines.
         output: The lines that the page shows below it.
-        own_terminal: Whether it is typed into a terminal of its own and goes on running there.
+        own_terminal: Whether its block is typed into a terminal of its own.
+        opens: Whether it is the first one in that.
+        goes_on: Whether it is the last one in that, and goes on running.
         machine: Where it is typed; empty where the page is about one machine.
     """
 
@@ -51,6 +53,8 @@ class Command:
     text: str
     output: tuple[str, ...] = ()
     own_terminal: bool = False
+    opens: bool = False
+    goes_on: bool = False
     machine: str = ""
 
 
@@ -138,7 +142,12 @@ def _sections(lines: Sequence[str]) -> dict[str, tuple[Step, ...]]:
 def _block(number: int, kind: str, before: str, block: Sequence[str]) -> Iterator[Step]:
     """Give the steps of a block whose fence stands in line *number*, after the paragraph *before*."""
     if kind == "console":
-        yield from _commands(number, block, own=_OWN_TERMINAL in before)
+        typed = list(_commands(number, block))
+        if typed and _OWN_TERMINAL in before:
+            typed = [replace(command, own_terminal=True) for command in typed]
+            typed[0] = replace(typed[0], opens=True)
+            typed[-1] = replace(typed[-1], goes_on=True)
+        yield from typed
     elif name := _NAMED.search(before):
         yield File(number, name[1], "".join(f"{line}\n" for line in block))
     else:
@@ -148,7 +157,7 @@ def _block(number: int, kind: str, before: str, block: Sequence[str]) -> Iterato
         )
 
 
-def _commands(number: int, block: Sequence[str], *, own: bool) -> Iterator[Command]:
+def _commands(number: int, block: Sequence[str]) -> Iterator[Command]:
     """Give the commands of a console block, each with the lines below it."""
     typed: list[str] = []
     output: list[str] = []
@@ -158,7 +167,7 @@ def _commands(number: int, block: Sequence[str], *, own: bool) -> Iterator[Comma
             typed.append(line)
         elif line.startswith("$ "):
             if typed:
-                yield Command(start, "\n".join(typed), tuple(output), own)
+                yield Command(start, "\n".join(typed), tuple(output))
             typed, output, start = [line.removeprefix("$ ")], [], at
         elif typed:
             output.append(line)
@@ -167,7 +176,7 @@ def _commands(number: int, block: Sequence[str], *, own: bool) -> Iterator[Comma
             raise UnreadableError(f"{at}: a console block begins with a command, after '$ '")
         goes_on = line.endswith("\\")
     if typed:
-        yield Command(start, "\n".join(typed), tuple(output), own)
+        yield Command(start, "\n".join(typed), tuple(output))
 
 
 def lacking(shown: Sequence[str], written: str) -> str | None:

@@ -3,13 +3,17 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from tests.clients.elsewhere import Elsewhere
 from tests.stories.desk import Desk, Done, NotAsShownError, Terminal
 from tests.stories.page import ANYTHING, Command, File, Page, Stop
 
-_ASKS_FOR_THE_CODE = "echo $?"
-_COPIED = re.compile(rf"[\w:/.-]+{ANYTHING}")
+_ASKS_FOR_THE_CODE: Final = "echo $?"
+#: What leads from there to the bytes is not counted again.
+_FILE: Final = re.compile(r"^GET hub /(?!api/)\S+/resolve/")
+#: The beginning of a word, of which the rest is on the screen.
+_COPIED: Final = re.compile(rf"[\w:/.-]+{ANYTHING}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +33,15 @@ class Told:
         return next(done.written for text, done in self.commands if part in text)
 
     @property
+    def resolved(self) -> list[str]:
+        """Those of `asked` that asked the Hub for a file."""
+        return [one for one in self.asked if one.startswith("GET hub ") and _FILE.search(one)]
+
+    @property
     def bodies(self) -> list[str]:
-        """Those of `asked` that asked for the bytes of a file, not for what is known of it."""
-        return [
-            one
-            for one in self.asked
-            if one.startswith("GET ") and ("/resolve/" in one or not one.startswith("GET hub "))
-        ]
+        """Those of `asked` that asked for a file, of the Hub or of any other host."""
+        elsewhere = [one for one in self.asked if not one.startswith(("GET hub ", "HEAD "))]
+        return [*self.resolved, *elsewhere]
 
 
 @dataclass
@@ -58,6 +64,7 @@ class Story:
     _told: dict[str, Told] = field(default_factory=dict)
     _failure: Exception | None = None
     _terminals: dict[str, Terminal] = field(default_factory=dict)
+    _own: dict[str, Terminal] = field(default_factory=dict)
     _written: str = ""
 
     def __post_init__(self) -> None:
@@ -106,10 +113,12 @@ class Story:
 
     def _run(self, step: Command, following: object) -> Done:
         """Type a command; it must end with 0, unless the page asks next how it has ended."""
-        desk = self._desk(step.machine)
-        if step.machine not in self._terminals:
-            self._terminals[step.machine] = desk.open()
-        terminal = desk.open() if step.own_terminal else self._terminals[step.machine]
+        desk, where = self._desk(step.machine), step.machine
+        if where not in self._terminals:
+            self._terminals[where] = self._own[where] = desk.open()
+        if step.opens:
+            self._own[where] = desk.open()
+        terminal = self._own[where] if step.own_terminal else self._terminals[where]
         step = replace(step, text=_COPIED.sub(self._copied, step.text))
         try:
             done = desk.run(terminal, step)
