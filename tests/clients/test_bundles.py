@@ -1,4 +1,4 @@
-"""Models of hosts that are no Hub, in a bundle: clients have them from the mirror that took it in, offline."""
+"""Models of hosts that are no Hub, in a bundle: clients have them from the mirror that took it, offline."""
 
 import hashlib
 import io

@@ -77,6 +77,16 @@ def speaker(folder):
     return torch_models.speaker_model(folder)
 
 
+def checkpoint(folder):
+    """A checkpoint of PyTorch's; its name."""
+    return torch_models.checkpoint(folder)
+
+
+def sentences(folder):
+    """A sentence model; its files come into `sentences`."""
+    return torch_models.sentence_model(folder)
+
+
 def main():
     """Make those that are asked for."""
     asked = task()
