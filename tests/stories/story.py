@@ -22,7 +22,8 @@ class Told:
 
     Attributes:
         commands: Each command with what it wrote, in their order.
-        asked: Requests that reached upstream meanwhile: method, server and target.
+        asked: Requests that reached upstream meanwhile: method, server and target; a GET of one byte counts
+            as a HEAD.
     """
 
     commands: tuple[tuple[str, Done], ...]
@@ -142,4 +143,5 @@ class Story:
         for seen in self.upstream.origin.log:
             yield f"{seen.method} {seen.server} {seen.path}"
         for one in self.upstream.hosts.seen:
-            yield f"{one.method} {one.host} {one.target}"
+            looked = one.headers.get("range") == "bytes=0-0"  # what a HEAD would tell
+            yield f"{'HEAD' if looked else one.method} {one.host} {one.target}"
