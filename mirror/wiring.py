@@ -350,7 +350,7 @@ async def _way_out(
 ) -> tuple[Client, Transfers]:
     """The two clients that ask upstream, and nothing else does."""
     policy, proxies = policy_of(settings), proxies_of(settings)
-    if str(proxies):
+    if str(proxies) and not settings.offline:
         _LOG.info("Upstream is asked through %s.", proxies)
     addresses = Addresses(lambda host: policy.named(host) or proxies.named(host), clock)
     return await open_clients(

@@ -81,6 +81,7 @@ def follow(upstream: Elsewhere, tmp_path_factory: pytest.TempPathFactory) -> Ite
             place = tmp_path_factory.mktemp(Path(name).stem)
             typed("modelmirror", Path(sys.executable).with_name("modelmirror"), place / "bin")
             everywhere = {
+                "MODELMIRROR_PORT": str(port),
                 "HF_HUB_DISABLE_UPDATE_CHECK": "1",
                 "PIP_NO_INDEX": "1",
                 "PIP_NO_DEPS": "1",
@@ -90,7 +91,6 @@ def follow(upstream: Elsewhere, tmp_path_factory: pytest.TempPathFactory) -> Ite
             settings = {
                 "MODELMIRROR_HUGGINGFACE_UPSTREAMS": upstream.origin.url,
                 "MODELMIRROR_REDIRECT_HOSTS": ",".join(upstream.origin.redirect_hosts),
-                "MODELMIRROR_PORT": str(port),
                 **everywhere,
                 **upstream.settings,
                 **(variables or {}),

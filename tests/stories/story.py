@@ -10,9 +10,10 @@ from tests.stories.desk import Desk, Done, NotAsShownError, Terminal
 from tests.stories.page import ANYTHING, Command, File, Page, Stop
 
 _ASKS_FOR_THE_CODE: Final = "echo $?"
-_COPIED: Final = re.compile(rf"[\w:/.-]+{ANYTHING}")
 #: What leads from there to the bytes is not counted again.
 _FILE: Final = re.compile(r"^GET hub /(?!api/)\S+/resolve/")
+#: The beginning of a word, of which the rest is on the screen.
+_COPIED: Final = re.compile(rf"[\w:/.-]+{ANYTHING}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class Told:
 
     Attributes:
         commands: Each command with what it wrote, in their order.
-        asked: Requests that reached upstream meanwhile: method, server and target.
+        asked: Requests that reached upstream meanwhile: method, server and target; a GET of one byte counts
+            as a HEAD.
     """
 
     commands: tuple[tuple[str, Done], ...]
@@ -63,7 +65,7 @@ class Story:
     _told: dict[str, Told] = field(default_factory=dict)
     _failure: Exception | None = None
     _terminals: dict[str, Terminal] = field(default_factory=dict)
-    _own: Terminal | None = None
+    _own: dict[str, Terminal] = field(default_factory=dict)
     _written: str = ""
 
     def __post_init__(self) -> None:
@@ -112,13 +114,12 @@ class Story:
 
     def _run(self, step: Command, following: object) -> Done:
         """Type a command; it must end with 0, unless the page asks next how it has ended."""
-        desk = self._desk(step.machine)
-        if step.machine not in self._terminals:
-            self._terminals[step.machine] = desk.open()
+        desk, where = self._desk(step.machine), step.machine
+        if where not in self._terminals:
+            self._terminals[where] = self._own[where] = desk.open()
         if step.opens:
-            self._own = desk.open()
-        terminal = self._own if step.own_terminal else self._terminals[step.machine]
-        assert terminal is not None
+            self._own[where] = desk.open()
+        terminal = self._own[where] if step.own_terminal else self._terminals[where]
         step = replace(step, text=_COPIED.sub(self._copied, step.text))
         try:
             done = desk.run(terminal, step)
@@ -142,4 +143,5 @@ class Story:
         for seen in self.upstream.origin.log:
             yield f"{seen.method} {seen.server} {seen.path}"
         for one in self.upstream.hosts.seen:
-            yield f"{one.method} {one.host} {one.target}"
+            looked = one.headers.get("range") == "bytes=0-0"  # what a HEAD would tell
+            yield f"{'HEAD' if looked else one.method} {one.host} {one.target}"

@@ -72,9 +72,47 @@ def siglip(folder):
     return sorted(path.name for path in at.iterdir())
 
 
+def yamnet(folder):
+    """What is called as YAMNet is, with as many classes, packed as TF Hub has it."""
+    import tarfile  # noqa: PLC0415
+
+    import tensorflow as tf  # noqa: PLC0415
+
+    class Yamnet(tf.Module):
+        """Scores, embeddings and a spectrogram of 16 kHz sound."""
+
+        def __init__(self):
+            super().__init__()
+            self.scores = tf.Variable(tf.random.stateless_uniform([1, 521], (1, 2)))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+        def __call__(self, waveform):
+            frames = tf.maximum(tf.shape(waveform)[0] // 7680, 1)
+            return (
+                tf.repeat(self.scores, frames, axis=0),
+                tf.zeros([frames, 1024]),
+                tf.zeros([1, 64]),
+            )
+
+    tf.saved_model.save(Yamnet(), str(folder / "yamnet"))
+    with tarfile.open(folder / "yamnet.tar.gz", "w:gz") as archive:
+        for path in sorted((folder / "yamnet").rglob("*")):
+            archive.add(path, path.relative_to(folder / "yamnet"), recursive=False)
+
+
 def speaker(folder):
     """A speaker model; its files come into `ecapa`."""
     return torch_models.speaker_model(folder)
+
+
+def checkpoint(folder):
+    """A checkpoint of PyTorch's; its name."""
+    return torch_models.checkpoint(folder)
+
+
+def sentences(folder):
+    """A sentence model; its files come into `sentences`."""
+    return torch_models.sentence_model(folder)
 
 
 def main():
