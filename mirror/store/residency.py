@@ -90,8 +90,8 @@ class Cachestat:
 class _Blanks(threading.local):
     """What one thread asks with and is answered in: made once, for that costs more than the call.
 
-    The kernel reads a ``struct cachestat_range`` (offset and length in bytes) and writes a ``struct cachestat``
-    (five counts of pages, those in the cache first): seven numbers of 64 bits.
+    The kernel reads a ``struct cachestat_range`` (offset and length in bytes) and writes a
+    ``struct cachestat`` (five counts of pages, those in the cache first): seven numbers of 64 bits.
     """
 
     def __init__(self) -> None:
