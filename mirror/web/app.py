@@ -23,8 +23,8 @@ from mirror.web.accesslog import AccessLog
 from mirror.web.foreign import walled
 from mirror.web.heads import Heads
 from mirror.web.intake import read_body
+from mirror.web.lane import Lane, Prepared
 from mirror.web.operations import Operations
-from mirror.web.plaintext import PlainTokens
 from mirror.web.refusals import HeadTooLargeError, fault, foreseen, refusal, refuse
 from mirror.web.sending import Sender
 from mirror.web.targets import METHODS, Targets
@@ -56,7 +56,7 @@ _log = logging.getLogger("mirror.web")
 class App:
     """Answers exchanges, one call each; `running` holds those under way."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the parts of the door, by keyword
         self,
         keeper: Keeper,
         *,
@@ -66,6 +66,7 @@ class App:
         heads: Heads,
         access: AccessLog,
         observe: Observer,
+        lane: Lane,
     ) -> None:
         self._keeper = keeper
         self._targets = targets
@@ -74,7 +75,7 @@ class App:
         self._heads = heads
         self._access = access
         self._observe = observe
-        self._plain_tokens = PlainTokens()
+        self._lane = lane
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -83,6 +84,7 @@ class App:
     async def handle(self, exchange: Exchange) -> Sent:
         """Answer one exchange and say whether its connection may go on; raises nothing but cancellation."""
         begun = self._loop.time()
+        self._lane.tell()
         trace = Trace(
             exchange.method,
             exchange.keep_alive and not self._operations.stopping,
@@ -142,6 +144,9 @@ class App:
         own = False
         try:
             trace.path = exchange.target.partition("?")[0] if exchange.target[:1] == "/" else "-"
+            if exchange.kept is not None and trace.keep:
+                await self._again(exchange, exchange.kept, trace)
+                return
             head = self._read(exchange, trace)
             found = None if head.method == "OPTIONS" else await self._operations.answer(head)
             own = found is not None
@@ -159,6 +164,19 @@ class App:
             return
         trace.keep = trace.keep and exchange.body_whole
         await self._send(exchange, head, worded, trace, own=own)
+
+    async def _again(self, exchange: Exchange, kept: Prepared, trace: Trace) -> None:
+        """Give the answer that is kept, where the lane itself could not."""
+        told = kept.trace
+        trace.path, trace.query, trace.hub, trace.found = (
+            told.path,
+            told.query,
+            told.hub,
+            told.found,
+        )
+        if exchange.asked is not None and exchange.asked.token and not exchange.secure:
+            self._lane.warn(trace.client)
+        await self._sender.again(exchange, kept, trace)
 
     def _word(self, error: Exception, trace: Trace) -> Answer:
         """Word what went wrong before the head was out: the one place where errors become answers."""
@@ -192,11 +210,12 @@ class App:
             exchange.target,
             exchange.headers.items(),
             exchange,
+            again=exchange.asked is not None and exchange.asked.key is not None,
         )
         trace.path, trace.query = head.path, bool(head.query)
         trace.client = self._targets.client(head.headers, trace.client)
         if head.credential is not None and not self._targets.secure(head.headers, exchange):
-            self._plain_tokens.came_from(trace.client)
+            self._lane.warn(trace.client)
         return head
 
     async def _ask(self, exchange: Exchange, head: RequestHead, trace: Trace) -> Answer | Relay:
