@@ -19,6 +19,7 @@ from mirror.web.listener import Listener
 from mirror.web.operations import Operations
 from mirror.web.plaintext import PlainTokens
 from mirror.web.pump import Pumps
+from mirror.web.recalled import MOST, Recalled
 from mirror.web.sending import Sender
 from mirror.web.targets import Targets
 from mirror.web.tls import HANDSHAKE, ServingTls
@@ -122,6 +123,7 @@ class Door:
             tokens=PlainTokens(),
             loop=loop,
         )
+        self._recalled = Recalled(self._keeper, self._clock, most=MOST if self._prepared else 0)
         self._app = App(
             self._keeper,
             targets=self._targets,
@@ -138,6 +140,7 @@ class Door:
             access=self._access,
             observe=self._observe,
             lane=self._lane,
+            recalled=self._recalled,
         )
         self._listener = Listener(
             self._app.handle,
@@ -188,6 +191,7 @@ class Door:
         await self._listener.shutdown(timeout=1.0)
         await self._app.until_idle(1.0)
         self._lane.close()
+        self._recalled.close()
         self._access.flush()
         self._operations.close()
         self._server = None
