@@ -13,10 +13,12 @@ from typing import Final
 PARALLEL_BELOW: Final = 200_000_000
 
 # Connections to one host, all fills together. A fill always has one.
-PER_HOST: Final = 8
+PER_HOST: Final = 16
 
-# How long a number of connections is watched before it is judged, in seconds.
+# How long a number of connections is watched before it is judged, in seconds. On the way up less is enough
+# where answers come at once: what an answer took twice, which is some ten round trips.
 WATCH: Final = 0.5
+LEAST_WATCH: Final = 0.05
 
 # Another connection has to make the whole faster by this much, or it goes again.
 WORTH: Final = 1.1
@@ -35,16 +37,25 @@ class Pace:
         self._rate = 0.0
         self._rest_until = 0.0
         self._steep = True
+        self._watch = WATCH
+
+    def answered(self, took: float, now: float) -> None:
+        """The first answer took *took* seconds from the request to its head, and its bytes begin now."""
+        self._watch = min(WATCH, max(LEAST_WATCH, 2 * took))
+        self._since = now
 
     @property
     def rate(self) -> float:
         """Bytes per second, as last measured."""
         return self._rate
 
-    def note(self, received: int, now: float) -> None:
-        """Judge the present number by the bytes *received* so far, at monotonic second *now*."""
+    def note(self, received: int, now: float, *, anyway: bool = False) -> None:
+        """Judge the present number by the bytes *received* so far, at monotonic second *now*.
+
+        Nothing happens before it was watched for long enough, unless *anyway*.
+        """
         seconds = now - self._since
-        if seconds < WATCH:
+        if seconds < (self._watch if self._steep else WATCH) and not (anyway and seconds > 0):
             return
         before, self._rate = self._rate, (received - self._bytes) / seconds
         self._since, self._bytes = now, received
