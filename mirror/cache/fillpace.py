@@ -12,6 +12,10 @@ from typing import Final
 # A single connection that runs above this, in bytes per second, is left alone.
 PARALLEL_BELOW: Final = 200_000_000
 
+# None is added where all of a fill's connections together run above this, in bytes per second: the hash takes
+# most of a core by then.
+ENOUGH: Final = 2 * PARALLEL_BELOW
+
 # Connections to one host, all fills together. A fill always has one.
 PER_HOST: Final = 16
 
@@ -63,6 +67,8 @@ class Pace:
             return
         if self.target == 1:
             self.target = 2 if self._rate < PARALLEL_BELOW else 1
+        elif self._rate >= ENOUGH:
+            self._settle(now)
         elif self._rate >= before * WORTH:
             self.target = min(PER_HOST, self.target * 2 if self._steep else self.target + 1)
         elif self._rate < before / WORTH:
