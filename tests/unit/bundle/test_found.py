@@ -59,10 +59,10 @@ def test_tree_follows_no_link_and_opens_nothing_but_files(tmp_path: Path) -> Non
 
 def test_tree_passes_over_names_that_are_no_text(tmp_path: Path) -> None:
     """No hub has such a path; the rest of the folder is looked at, and the name can be printed."""
-    _put(tmp_path / "root" / "file")
-    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/root/caf\xe9"))
+    _put(tmp_path / "odd" / "file")
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd/caf\xe9"))
     _put(odd)
-    tree = _looked(tmp_path / "root")
+    tree = _looked(tmp_path / "odd")
     assert set(tree.files) == {"file"}
     assert tree.folders[""] == ["file"]
     alone = _looked(odd)
