@@ -138,17 +138,24 @@ class FolderSyncs:
 
 
 def publish(
-    temporary: Path, final: Path, *, fd: int | None = None, folders: FolderSyncs | None = None
+    temporary: Path,
+    final: Path,
+    *,
+    fd: int | None = None,
+    folders: FolderSyncs | None = None,
+    synced: bool = False,
 ) -> None:
     """Give a finished file its name: sync the file, rename it, sync the folder.
 
     Both paths are on one file system; the folder of *final* is made if it is missing. *fd* is a
     descriptor of *temporary* if there is one; with *folders* the last step is left to a batch, which may
-    have done the first. Raises `StoreError`; *temporary* is gone then and *final* untouched, unless it was
-    the folder's sync that failed.
+    have done the first; *synced* says that it was done long ago. Raises `StoreError`; *temporary* is gone
+    then and *final* untouched, unless it was the folder's sync that failed.
     """
     try:
-        if fd is None:
+        if synced:
+            pass
+        elif fd is None:
             fd = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 sync_file(fd, temporary)
@@ -247,12 +254,15 @@ def point(temporary: Path, final: Path, to: str, *, folders: FolderSyncs | None 
     With *folders* the folder's sync is left to a batch. Raises `OSError`, also where the file system has no
     such links.
     """
-    temporary.symlink_to(to)
     try:
-        os.rename(temporary, final)
-    except OSError:
-        remove(temporary)
-        raise
+        final.symlink_to(to)  # one step where nothing is there, as nearly always
+    except FileExistsError:
+        temporary.symlink_to(to)
+        try:
+            os.rename(temporary, final)
+        except OSError:
+            remove(temporary)
+            raise
     _synced(final.parent, folders)
 
 
