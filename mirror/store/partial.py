@@ -229,6 +229,12 @@ class Partial:
         got = self._prefix.differs()
         if got is not None:
             self._mismatch(f"The bytes that came for {self._prefix.awaited} are others.", got)
+        try:
+            os.fchmod(
+                self._fd, 0o444
+            )  # before the last sync, which brings it to the disk with the bytes
+        except OSError as error:
+            raise durable.disk_error(error, f"{self.expected} cannot be finished") from error
         self._sha256 = self._prefix.digest()
 
     # ── reading meanwhile ────────────────────────────────────────────────────────────────────────
@@ -307,15 +313,11 @@ class Partial:
         self._require_open()
         try:
             self._wait_for_sync()
-            # Before the sync, so that it is on the disk with the bytes.
-            os.fchmod(self._fd, 0o444)
             durable.publish(self._folder / PARTIAL_DATA, final, fd=self._fd, folders=folders)
-        except (OSError, StoreError) as error:
+        except StoreError:
             self.abandon()
-            if isinstance(error, OSError):
-                raise durable.disk_error(error, f"{final} could not be published") from error
             raise
-        shutil.rmtree(self._folder, ignore_errors=True)
+        durable.remove_folder(self._folder)
         self._end(self.size)
 
     def close(self) -> None:
