@@ -59,6 +59,7 @@ class Settings:
     access_deny_files: tuple[str, ...]
     limits_connections: int
     limits_connections_per_address: int
+    limits_prepared: int
     bundle_signers: Path | None
     bundle_unsigned: bool
     scrub_period: float | None
@@ -252,6 +253,7 @@ SETTINGS: Final = (
     Setting("access_deny_files", "access.deny_files", _list, "", "Patterns of files that are not."),
     Setting("limits_connections", "limits.connections", _positive, "4096", "Most connections of clients at once."),
     Setting("limits_connections_per_address", "limits.connections_per_address", _count, "0", "Most of them from one address; 0 for no such limit."),
+    Setting("limits_prepared", "limits.prepared", parse_size, "16MiB", "Memory for answers that are kept to be given again at once; 0 keeps none."),
     Setting("bundle_signers", "bundle.signers", _optional_path, "", "A file of allowed signers: whose bundles are imported."),
     Setting("bundle_unsigned", "bundle.unsigned", _boolean, "false", "Import bundles that nobody has to have signed, too."),
     Setting("scrub_period", "scrub.period", _span_or_off, "7d", "How long reading everything that is stored again may take; off for never."),

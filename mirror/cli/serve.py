@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import ipaddress
 import logging
 import os
@@ -90,8 +91,16 @@ def command(file: Path | None, **flags: Any) -> None:
 
 
 def _run(settings: Settings, manager: Manager) -> None:
+    # A collection amid imports looks at 100 000 objects that all stay: 50 ms of the start. Frozen, none
+    # looks at them again, which spares whoever is served meanwhile 25 ms now and then.
+    gc.disable()
     import uvloop  # noqa: PLC0415 -- 45 ms that only a server should pay
 
+    import mirror.upstream.lean  # noqa: PLC0415 -- before anything else imports aiohttp
+    import mirror.wiring  # noqa: F401, PLC0415 -- the whole server
+
+    gc.freeze()
+    gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, manager))
 

@@ -23,6 +23,8 @@ _STOP_SECONDS: Final = 30
 _SYSTEM_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
+_SHELL: Final = ("bash", "--norc", "--noprofile", "-c")
+
 # Reads commands from 3, each ended by a NUL, and says on 4 how each ended. `$?` is what the last one left.
 _LOOP: Final = r"""
 __ended=0
@@ -50,14 +52,17 @@ class Done:
 class Terminal:
     """One shell. Variables, folder and `$?` stay from one command to the next, as in a person's."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str], screen: Path) -> None:
+    def __init__(
+        self, folder: Path, variables: Mapping[str, str], screen: Path, before: tuple[str, ...] = ()
+    ) -> None:
         self._screen = screen
         self._read = 0
+        self._busy = False
         commands, self._commands = os.pipe()
         self._ends, ends = os.pipe()
         with screen.open("ab") as output:
             self._shell = subprocess.Popen(
-                ["bash", "--norc", "--noprofile", "-c", f"exec 3<&{commands} 4>&{ends}\n{_LOOP}"],
+                [*before, *_SHELL, f"exec 3<&{commands} 4>&{ends}\n{_LOOP}"],
                 cwd=folder,
                 env=dict(variables),
                 stdin=subprocess.DEVNULL,
@@ -71,12 +76,13 @@ class Terminal:
 
     @property
     def running(self) -> bool:
-        """Whether its shell, or what was started in it, has not ended."""
-        return self._shell.poll() is None
+        """Whether the command that was typed last has not ended."""
+        return self._busy
 
     def type(self, text: str) -> None:
         """Type a command; what is on the screen already is no longer looked at."""
         self._read = self._screen.stat().st_size
+        self._busy = True
         os.write(self._commands, text.encode() + b"\0")
 
     def seen(self) -> str:
@@ -90,12 +96,18 @@ class Terminal:
         if not select.select([self._ends], [], [], seconds)[0]:
             return None
         text = os.read(self._ends, 100)
+        self._busy = False
         return int(text) if text else self._shell.wait(_STOP_SECONDS)  # the shell itself has gone
 
     def interrupt(self) -> None:
-        """Press Ctrl-C, and wait until the command has ended; the shell goes with it."""
+        """Press Ctrl-C, and wait until the command has ended; maybe the shell goes with it.
+
+        Raises:
+            NotAsShownError: It has not ended.
+        """
         self._send(signal.SIGINT)
-        self._shell.wait(_STOP_SECONDS)
+        if self.ended(_STOP_SECONDS) is None:
+            raise NotAsShownError(f"Ctrl-C ended nothing in {_STOP_SECONDS} s:\n{self.seen()}")
 
     def close(self) -> None:
         """End everything that runs in it."""
@@ -120,11 +132,13 @@ class Desk:
         place: An empty folder of the test; home and folder come below it.
         variables: What every new terminal has besides HOME, PATH and the language.
         path: Folders of commands, before those of the system.
+        before: A program that becomes each terminal's shell, with its arguments.
     """
 
     place: Path
     variables: Mapping[str, str] = field(default_factory=dict)
     path: tuple[Path, ...] = ()
+    before: tuple[str, ...] = ()
     _terminals: list[Terminal] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -167,7 +181,7 @@ class Desk:
         }
         handle, screen = tempfile.mkstemp(prefix="screen-", dir=self.place)
         os.close(handle)
-        terminal = Terminal(self.folder, variables, Path(screen))
+        terminal = Terminal(self.folder, variables, Path(screen), self.before)
         self._terminals.append(terminal)
         return terminal
 
@@ -178,7 +192,7 @@ class Desk:
         path.write_text(file.text, encoding="utf-8")
 
     def run(self, terminal: Terminal, command: Command) -> Done:
-        """Type a command and wait until it has ended, or, in a terminal of its own, written what is shown.
+        """Type a command and wait until it has ended, or, if it goes on, written what is shown.
 
         Raises:
             NotAsShownError: It did not write what is shown, or did neither in time.
@@ -186,20 +200,20 @@ class Desk:
         terminal.type(command.text)
         code = None
         deadline = time.monotonic() + _SECONDS
-        wait = _LOOK_AGAIN_SECONDS if command.own_terminal else _SECONDS
+        wait = _LOOK_AGAIN_SECONDS if command.goes_on else _SECONDS
         while time.monotonic() < deadline and code is None:
             code = terminal.ended(wait)
-            if command.own_terminal and lacking(command.output, terminal.seen()) is None:
+            if command.goes_on and lacking(command.output, terminal.seen()) is None:
                 break
         written = terminal.seen()
         line = lacking(command.output, written)
         if line is not None:
             raise NotAsShownError(f"{command.text}\ndid not write: {line}\nbut:\n{written[-6000:]}")
-        if code is None and not command.own_terminal:
+        if code is None and not command.goes_on:
             raise NotAsShownError(
                 f"{command.text}\ndid not end in {_SECONDS} s:\n{written[-6000:]}"
             )
-        if code is not None and command.own_terminal:
+        if code is not None and command.goes_on:
             raise NotAsShownError(f"{command.text}\nended with {code}:\n{written[-6000:]}")
         return Done(written, code)
 

@@ -3,19 +3,21 @@ r"""A page that a person follows by copying its blocks, read as the steps it ask
 Of a page counts what a reader would act on, and nothing that the reader does not see:
 
 * A ``console`` block is typed. Its lines after ``$ `` are commands, one that ends in ``\`` goes on in the
-  next line; the lines below a command are what it writes (see `lacking`).
+  next line; the lines below a command are what it writes (see `lacking`). A word that ends in `…` is copied
+  from the screen: the newest one that begins so.
 * A block of any other kind is saved as a file: the line before it ends in the file's name as code and a
   colon.
 * Where the text right before a ``console`` block says "a terminal of its own", it is typed into a new
-  terminal, and goes on running when it has written what the page shows.
+  terminal, and its last command goes on running when it has written what the page shows.
 * A paragraph that says "Ctrl-C" has the reader press it in the newest terminal that is still running.
+* "On **name**" is about another machine, until another one is named or a new heading comes.
 
 A block that is none of these is an error: a page has nothing that is not followed.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,7 @@ _HEADING: Final = re.compile(r"#{1,6} +(.*?)\s*$")
 _NAMED: Final = re.compile(r"`([^`]+)`:$")
 _OWN_TERMINAL: Final = "a terminal of its own"
 _STOP: Final = "Ctrl-C"
+_MACHINE: Final = re.compile(r"\bOn \*\*(\w+)\*\*")
 #: Stands for any text in a line, and alone in a line for any lines.
 ANYTHING: Final = "…"
 
@@ -40,29 +43,37 @@ class Command:
         line: Where it stands in the page, from 1.
         text: What is typed, in one or more lines.
         output: The lines that the page shows below it.
-        own_terminal: Whether it is typed into a terminal of its own and goes on running there.
+        own_terminal: Whether its block is typed into a terminal of its own.
+        opens: Whether it is the first one in that.
+        goes_on: Whether it is the last one in that, and goes on running.
+        machine: Where it is typed; empty where the page is about one machine.
     """
 
     line: int
     text: str
     output: tuple[str, ...] = ()
     own_terminal: bool = False
+    opens: bool = False
+    goes_on: bool = False
+    machine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file to save: *name* is relative to the folder that the reader works in."""
+    """A file to save on *machine*: *name* is relative to the folder that the reader works in."""
 
     line: int
     name: str
     text: str
+    machine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Ctrl-C, in the newest terminal that is still running."""
+    """Ctrl-C, in the newest terminal of *machine* that is still running."""
 
     line: int
+    machine: str = ""
 
 
 Step = Command | File | Stop
@@ -101,7 +112,7 @@ def read(path: Path, instead: Mapping[str, str] | None = None) -> Page:
 
 def _sections(lines: Sequence[str]) -> dict[str, tuple[Step, ...]]:
     sections: dict[str, list[Step]] = {"": []}
-    heading, paragraph, number = "", "", 0
+    heading, paragraph, machine, number = "", "", "", 0
     while number < len(lines):
         line = lines[number]
         number += 1
@@ -110,25 +121,33 @@ def _sections(lines: Sequence[str]) -> dict[str, tuple[Step, ...]]:
             if end is None:
                 raise UnreadableError(f"{number}: the block has no end")
             block = lines[number:end]
-            sections[heading] += _block(number, fence[2], paragraph, block)
+            steps = _block(number, fence[2], paragraph, block)
+            sections[heading] += [replace(step, machine=machine) for step in steps]
             paragraph, number = "", end + 1
         elif title := _HEADING.match(line):
-            heading, paragraph = title[1], ""
+            heading, paragraph, machine = title[1], "", ""
             if heading in sections:
                 raise UnreadableError(f"{number}: there is a heading {heading!r} already")
             sections[heading] = []
         elif line.strip():
             # What is said right before a block may be followed by one empty line.
             paragraph = f"{paragraph} {line}" if lines[number - 2].strip() else line
+            if named := _MACHINE.search(line):
+                machine = named[1]
             if _STOP in line:
-                sections[heading].append(Stop(number))
+                sections[heading].append(Stop(number, machine))
     return {heading: tuple(steps) for heading, steps in sections.items()}
 
 
 def _block(number: int, kind: str, before: str, block: Sequence[str]) -> Iterator[Step]:
     """Give the steps of a block whose fence stands in line *number*, after the paragraph *before*."""
     if kind == "console":
-        yield from _commands(number, block, own=_OWN_TERMINAL in before)
+        typed = list(_commands(number, block))
+        if typed and _OWN_TERMINAL in before:
+            typed = [replace(command, own_terminal=True) for command in typed]
+            typed[0] = replace(typed[0], opens=True)
+            typed[-1] = replace(typed[-1], goes_on=True)
+        yield from typed
     elif name := _NAMED.search(before):
         yield File(number, name[1], "".join(f"{line}\n" for line in block))
     else:
@@ -138,7 +157,7 @@ def _block(number: int, kind: str, before: str, block: Sequence[str]) -> Iterato
         )
 
 
-def _commands(number: int, block: Sequence[str], *, own: bool) -> Iterator[Command]:
+def _commands(number: int, block: Sequence[str]) -> Iterator[Command]:
     """Give the commands of a console block, each with the lines below it."""
     typed: list[str] = []
     output: list[str] = []
@@ -148,7 +167,7 @@ def _commands(number: int, block: Sequence[str], *, own: bool) -> Iterator[Comma
             typed.append(line)
         elif line.startswith("$ "):
             if typed:
-                yield Command(start, "\n".join(typed), tuple(output), own)
+                yield Command(start, "\n".join(typed), tuple(output))
             typed, output, start = [line.removeprefix("$ ")], [], at
         elif typed:
             output.append(line)
@@ -157,7 +176,7 @@ def _commands(number: int, block: Sequence[str], *, own: bool) -> Iterator[Comma
             raise UnreadableError(f"{at}: a console block begins with a command, after '$ '")
         goes_on = line.endswith("\\")
     if typed:
-        yield Command(start, "\n".join(typed), tuple(output), own)
+        yield Command(start, "\n".join(typed), tuple(output))
 
 
 def lacking(shown: Sequence[str], written: str) -> str | None:

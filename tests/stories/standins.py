@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from tests.clients.environments import Environment
+
 #: Tables by the module that has them: whisper's holds addresses, the mirror's the digest in them.
 _ADDRESSES: Final = ("whisper", "_MODELS")
 _DIGESTS: Final = ("mirror.hubs.whisper", "MODELS")
+_PACKAGES: Final = "lib/python*/site-packages"
 _WHISPER: Final = "https://openaipublic.azureedge.net/main/whisper/models/{digest}/{name}.pt"
 
 _SITE: Final = '''
@@ -40,7 +43,18 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, _Finder())
+if sys.prefix == os.environ.get("BESIDE_PREFIX"):
+    sys.path += os.environ["BESIDE"].split(os.pathsep)
 '''
+
+
+def beside(environment: Environment, *others: Environment) -> dict[str, str]:
+    """Give the variables with which an environment has the packages of others too, after its own.
+
+    An app may need what no one group of clients has; all of them have the same numpy and torch.
+    """
+    folders = [os.fspath(folder) for other in others for folder in other.path.glob(_PACKAGES)]
+    return {"BESIDE_PREFIX": os.fspath(environment.path), "BESIDE": os.pathsep.join(folders)}
 
 
 def whisper(models: Mapping[str, str], folder: Path) -> dict[str, str]:
