@@ -74,7 +74,7 @@ def test_readme_leads_to_a_download_from_the_disk(
     del published
     first = follow("../../README.md")
     _clone(first.desk.folder)
-    serve = Command(0, "make serve", ("modelmirror listening on …",), own_terminal=True)
+    serve = Command(0, "make serve", ("modelmirror listening on …",), goes_on=True)
     first.desk.open()
     first.desk.run(first.desk.open(), serve)
     told = first.to("Two commands")
