@@ -57,7 +57,7 @@ GROUPS: Final = (
 def run_all(scene: Scene, book: Notebook, groups: Sequence[Group], begun: float) -> bool:
     """Run *groups* round by round, so a bad minute of the machine spoils one pair of each and not all of one.
 
-    A round begins only if it can end within the scale's limit, counted from *begun* (monotonic seconds).
+    A round begins only if it can end within the scene's limit, counted from *begun* (monotonic seconds).
     Returns whether a measurement failed; its group is left out from then on.
     """
     left = list(groups)
@@ -68,7 +68,7 @@ def run_all(scene: Scene, book: Notebook, groups: Sequence[Group], begun: float)
             passed = time.monotonic() - begun
             if turn >= group.wanted(scene.scale):
                 left.remove(group)
-            elif passed + longest.get(group, 0.0) > scene.scale.limit:
+            elif passed + longest.get(group, 0.0) > scene.limit:
                 left.remove(group)
                 book.lack(group.marks, "no time left")
             else:
