@@ -54,7 +54,7 @@ class Scale:
 
 
 FULL: Final = Scale("full", 1024 * MIB, 512 * MIB, 2048 * MIB, 4096 * MIB, 1.0, 6.0, 13 * 60.0)
-QUICK: Final = Scale("quick", 256 * MIB, 128 * MIB, 256 * MIB, 512 * MIB, 0.3, 2.0, 100.0)
+QUICK: Final = Scale("quick", 256 * MIB, 128 * MIB, 256 * MIB, 512 * MIB, 0.3, 2.0, 90.0)
 
 
 class Scene:
