@@ -5,15 +5,13 @@ mirror has asked HEAD before, as Hub clients do. Straight from upstream means fr
 redirects to its CDN: a server that gives each connection its pace.
 """
 
-import json
 from functools import partial
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final
 
 from tests.bench import processes, programs
 from tests.bench.figures import Notebook
-from tests.bench.loads import fetch
+from tests.bench.loads import fetch, warm
 from tests.bench.pairs import pair
 from tests.bench.processes import Server
 from tests.bench.scene import GIB, HOT, MIB, PACE, Scene, redirect
@@ -26,7 +24,6 @@ _RANGED: Final = "/bench/ranged/resolve/main/ranged.bin"
 _RANGED_SIZE: Final = 512 * MIB
 _RANGED_PACE: Final = 30_000_000
 _ONE_CONNECTION: Final = 48 * MIB
-_FILL_SECONDS: Final = 120
 
 
 class Cold:
@@ -125,15 +122,7 @@ def _filled(scene: Scene, port: int, base: str, settings: dict[str, str]) -> flo
     core = frozenset({scene.core})
     with scene.fresh_mirror(port, cores=core, settings=settings, base=base) as mirror:
         before = processes.cpu_of(mirror.process.pid)
-        connection = HTTPConnection(*mirror.address, timeout=_FILL_SECONDS)
-        connection.request(
-            "POST",
-            "/-/warm",
-            body=json.dumps({"paths": [HOT]}),
-            headers={"Content-Type": "application/json"},
-        )
-        told = connection.getresponse().read().decode()
-        connection.close()
+        told = warm(mirror.address[1], [HOT])
         mirror.settle()
         used = processes.cpu_of(mirror.process.pid) - before
         if not list(mirror.data.glob(f"*/blobs/sha256/*/{scene.hot.name}")):

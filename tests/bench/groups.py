@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tests.bench import cold, hot, memory, small, start
+from tests.bench import cold, hot, memory, scale, small, snapshot, start, tools
 from tests.bench.figures import Notebook
 from tests.bench.programs import LackingError
 from tests.bench.scene import QUICK, Scale, Scene
@@ -28,6 +28,9 @@ class Group:
 
 
 _COLD: Final = cold.Cold()
+_TOOLS: Final = tools.Tools()
+_LARGE: Final = scale.Large()
+_SNAPSHOT: Final = snapshot.Snapshot()
 
 GROUPS: Final = (
     Group(("G1", "G2", "G3"), hot.hot, 7, 3),
@@ -40,7 +43,14 @@ GROUPS: Final = (
     Group(("G13",), _COLD.ranged, 3),
     Group(("G14",), memory.slow, 1),
     Group(("G14",), memory.cold, 1),
+    Group(("G15",), _TOOLS.verify, 3),
+    Group(("G16",), _TOOLS.adopt, 3),
+    Group(("G17",), _TOOLS.links, 3),
+    Group(("G18",), _TOOLS.export, 3),
     Group(("G19",), start.start, 7, 3),
+    Group(("G20",), _SNAPSHOT.download, 3),
+    Group(("S1", "S2"), _LARGE.ask, 5),
+    Group(("S3",), scale.ready, 5),
 )
 
 

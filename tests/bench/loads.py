@@ -5,7 +5,7 @@ import http.client
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -141,3 +141,12 @@ def fetch(port: int, path: str, *, method: str = "GET") -> bytes:
         if answer.status != 200:
             raise RuntimeError(f"{method} {path} was answered {answer.status}: {body[:300]!r}")
         return body
+
+
+def warm(port: int, paths: Sequence[str]) -> str:
+    """Have the mirror at *port* fetch *paths*, and return what it told when all of them are there."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    with contextlib.closing(connection):
+        wish = json.dumps({"paths": list(paths)})
+        connection.request("POST", "/-/warm", wish, {"Content-Type": "application/json"})
+        return connection.getresponse().read().decode()

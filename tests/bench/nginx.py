@@ -39,7 +39,7 @@ def nginx_server(
     user = "user root;" if not os.geteuid() else ""
     configuration = folder / "nginx.conf"
     configuration.write_text(
-        f"daemon off; master_process off; pid {folder}/pid; error_log stderr warn; {user}\n"
+        f"daemon off; master_process off; pid {folder}/pid; error_log stderr crit; {user}\n"
         "worker_rlimit_nofile 8192; events { worker_connections 4096; }\n"
         f"http {{\n{spare}\n  access_log off; sendfile on; tcp_nopush on;\n"
         "  keepalive_requests 1000000000;\n"

@@ -51,7 +51,7 @@ class Scale:
     limit: float
 
 
-FULL: Final = Scale("full", 1024 * MIB, 512 * MIB, 1024 * MIB, 4096 * MIB, 1.0, 6.0, 13 * 60.0)
+FULL: Final = Scale("full", 1024 * MIB, 512 * MIB, 2048 * MIB, 4096 * MIB, 1.0, 6.0, 13 * 60.0)
 QUICK: Final = Scale("quick", 256 * MIB, 128 * MIB, 256 * MIB, 512 * MIB, 0.3, 2.0, 100.0)
 
 
@@ -93,7 +93,7 @@ class Scene:
 
     def content(self, seed: str, size: int) -> Path:
         """Make a file of *size* bytes that no layer can compress or deduplicate, one for each *seed*."""
-        noise = random.Random(seed).randbytes(MIB)
+        noise = random.Random(seed).randbytes(min(size + 8, MIB))
         digest = hashlib.sha256()
         path = self.contents / seed
         with path.open("wb") as file:
