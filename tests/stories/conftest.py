@@ -4,6 +4,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,24 @@ from tests.stories import page
 from tests.stories.desk import Desk, typed
 from tests.stories.story import Story
 
-#: Builds the story of a page: its name, the client's environment, variables of stand-ins, and what happens
-#: before which section.
+#: Builds the story of a page: its name, the client's environment, variables of stand-ins, what happens before
+#: which section, other machines that the page names, and what stands in the place of which of its words.
 Follow = Callable[..., Story]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Another machine that a page names: it has no mirror, and knows nothing of where upstream is.
+
+    Attributes:
+        path: Folders of commands that are installed there.
+        variables: Which are set there, besides those that keep everybody from the internet.
+        before: A program that becomes each terminal's shell, with its arguments.
+    """
+
+    path: tuple[Path, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,27 +74,43 @@ def follow(upstream: Elsewhere, tmp_path_factory: pytest.TempPathFactory) -> Ite
             environment: Environment | None = None,
             variables: Mapping[str, str] | None = None,
             before: Mapping[str, Callable[[], None]] | None = None,
+            machines: Mapping[str, Machine] | None = None,
+            words: Mapping[str, str] | None = None,
         ) -> Story:
             port = _free_port()
             place = tmp_path_factory.mktemp(Path(name).stem)
             typed("modelmirror", Path(sys.executable).with_name("modelmirror"), place / "bin")
-            settings = {
-                "MODELMIRROR_HUGGINGFACE_UPSTREAMS": upstream.origin.url,
-                "MODELMIRROR_REDIRECT_HOSTS": ",".join(upstream.origin.redirect_hosts),
+            everywhere = {
                 "MODELMIRROR_PORT": str(port),
                 "HF_HUB_DISABLE_UPDATE_CHECK": "1",
                 "PIP_NO_INDEX": "1",
                 "PIP_NO_DEPS": "1",
                 "PIP_DISABLE_PIP_VERSION_CHECK": "1",
                 "HTTPS_PROXY": DEAD_PROXY,
+            }
+            settings = {
+                "MODELMIRROR_HUGGINGFACE_UPSTREAMS": upstream.origin.url,
+                "MODELMIRROR_REDIRECT_HOSTS": ",".join(upstream.origin.redirect_hosts),
+                **everywhere,
                 **upstream.settings,
                 **(variables or {}),
             }
             path = (place / "bin", *([environment.commands] if environment else []))
             desk = desks.enter_context(Desk(place, settings, path))
-            instead = {"8090": str(port), "8091": str(_free_port())}
-            followed = page.read(ROOT / "docs" / "stories" / name, instead)
-            return Story(followed, desk, upstream, before or {})
+            others = {
+                name: desks.enter_context(
+                    Desk(
+                        place / name,
+                        {**everywhere, **machine.variables},
+                        machine.path,
+                        machine.before,
+                    )
+                )
+                for name, machine in (machines or {}).items()
+            }
+            words = {"8090": str(port), "8091": str(_free_port()), **(words or {})}
+            followed = page.read(ROOT / "docs" / "stories" / name, words)
+            return Story(followed, desk, upstream, before or {}, others)
 
         yield begin
 

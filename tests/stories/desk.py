@@ -23,6 +23,8 @@ _STOP_SECONDS: Final = 30
 _SYSTEM_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
+_SHELL: Final = ("bash", "--norc", "--noprofile", "-c")
+
 # Reads commands from 3, each ended by a NUL, and says on 4 how each ended. `$?` is what the last one left.
 _LOOP: Final = r"""
 __ended=0
@@ -50,7 +52,9 @@ class Done:
 class Terminal:
     """One shell. Variables, folder and `$?` stay from one command to the next, as in a person's."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str], screen: Path) -> None:
+    def __init__(
+        self, folder: Path, variables: Mapping[str, str], screen: Path, before: tuple[str, ...] = ()
+    ) -> None:
         self._screen = screen
         self._read = 0
         self._busy = False
@@ -58,7 +62,7 @@ class Terminal:
         self._ends, ends = os.pipe()
         with screen.open("ab") as output:
             self._shell = subprocess.Popen(
-                ["bash", "--norc", "--noprofile", "-c", f"exec 3<&{commands} 4>&{ends}\n{_LOOP}"],
+                [*before, *_SHELL, f"exec 3<&{commands} 4>&{ends}\n{_LOOP}"],
                 cwd=folder,
                 env=dict(variables),
                 stdin=subprocess.DEVNULL,
@@ -128,11 +132,13 @@ class Desk:
         place: An empty folder of the test; home and folder come below it.
         variables: What every new terminal has besides HOME, PATH and the language.
         path: Folders of commands, before those of the system.
+        before: A program that becomes each terminal's shell, with its arguments.
     """
 
     place: Path
     variables: Mapping[str, str] = field(default_factory=dict)
     path: tuple[Path, ...] = ()
+    before: tuple[str, ...] = ()
     _terminals: list[Terminal] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -175,7 +181,7 @@ class Desk:
         }
         handle, screen = tempfile.mkstemp(prefix="screen-", dir=self.place)
         os.close(handle)
-        terminal = Terminal(self.folder, variables, Path(screen))
+        terminal = Terminal(self.folder, variables, Path(screen), self.before)
         self._terminals.append(terminal)
         return terminal
 

@@ -3,12 +3,14 @@ r"""A page that a person follows by copying its blocks, read as the steps it ask
 Of a page counts what a reader would act on, and nothing that the reader does not see:
 
 * A ``console`` block is typed. Its lines after ``$ `` are commands, one that ends in ``\`` goes on in the
-  next line; the lines below a command are what it writes (see `lacking`).
+  next line; the lines below a command are what it writes (see `lacking`). A word that ends in `…` is copied
+  from the screen: the newest one that begins so.
 * A block of any other kind is saved as a file: the line before it ends in the file's name as code and a
   colon.
 * Where the text right before a ``console`` block says "a terminal of its own", it is typed into a new
   terminal, and its last command goes on running when it has written what the page shows.
 * A paragraph that says "Ctrl-C" has the reader press it in the newest terminal that is still running.
+* "On **name**" is about another machine, until another one is named or a new heading comes.
 
 A block that is none of these is an error: a page has nothing that is not followed.
 """
@@ -24,6 +26,7 @@ _HEADING: Final = re.compile(r"#{1,6} +(.*?)\s*$")
 _NAMED: Final = re.compile(r"`([^`]+)`:$")
 _OWN_TERMINAL: Final = "a terminal of its own"
 _STOP: Final = "Ctrl-C"
+_MACHINE: Final = re.compile(r"\bOn \*\*(\w+)\*\*")
 #: Stands for any text in a line, and alone in a line for any lines.
 ANYTHING: Final = "…"
 
@@ -43,6 +46,7 @@ class Command:
         own_terminal: Whether its block is typed into a terminal of its own.
         opens: Whether it is the first one in that.
         goes_on: Whether it is the last one in that, and goes on running.
+        machine: Where it is typed; empty where the page is about one machine.
     """
 
     line: int
@@ -51,22 +55,25 @@ class Command:
     own_terminal: bool = False
     opens: bool = False
     goes_on: bool = False
+    machine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file to save: *name* is relative to the folder that the reader works in."""
+    """A file to save on *machine*: *name* is relative to the folder that the reader works in."""
 
     line: int
     name: str
     text: str
+    machine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Ctrl-C, in the newest terminal that is still running."""
+    """Ctrl-C, in the newest terminal of *machine* that is still running."""
 
     line: int
+    machine: str = ""
 
 
 Step = Command | File | Stop
@@ -105,7 +112,7 @@ def read(path: Path, instead: Mapping[str, str] | None = None) -> Page:
 
 def _sections(lines: Sequence[str]) -> dict[str, tuple[Step, ...]]:
     sections: dict[str, list[Step]] = {"": []}
-    heading, paragraph, number = "", "", 0
+    heading, paragraph, machine, number = "", "", "", 0
     while number < len(lines):
         line = lines[number]
         number += 1
@@ -114,18 +121,21 @@ def _sections(lines: Sequence[str]) -> dict[str, tuple[Step, ...]]:
             if end is None:
                 raise UnreadableError(f"{number}: the block has no end")
             block = lines[number:end]
-            sections[heading] += _block(number, fence[2], paragraph, block)
+            steps = _block(number, fence[2], paragraph, block)
+            sections[heading] += [replace(step, machine=machine) for step in steps]
             paragraph, number = "", end + 1
         elif title := _HEADING.match(line):
-            heading, paragraph = title[1], ""
+            heading, paragraph, machine = title[1], "", ""
             if heading in sections:
                 raise UnreadableError(f"{number}: there is a heading {heading!r} already")
             sections[heading] = []
         elif line.strip():
             # What is said right before a block may be followed by one empty line.
             paragraph = f"{paragraph} {line}" if lines[number - 2].strip() else line
+            if named := _MACHINE.search(line):
+                machine = named[1]
             if _STOP in line:
-                sections[heading].append(Stop(number))
+                sections[heading].append(Stop(number, machine))
     return {heading: tuple(steps) for heading, steps in sections.items()}
 
 

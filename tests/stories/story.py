@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tests.clients.elsewhere import Elsewhere
 from tests.stories.desk import Desk, Done, NotAsShownError, Terminal
-from tests.stories.page import Command, File, Page
+from tests.stories.page import ANYTHING, Command, File, Page, Stop
 
 _ASKS_FOR_THE_CODE: Final = "echo $?"
 #: What leads from there to the bytes is not counted again.
 _FILE: Final = re.compile(r"^GET hub /(?!api/)\S+/resolve/")
+#: The beginning of a word, of which the rest is on the screen.
+_COPIED: Final = re.compile(rf"[\w:/.-]+{ANYTHING}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +54,19 @@ class Story:
         desk: Where it is followed.
         upstream: What is asked by mirrors.
         before: What happens to the world before a section, by its heading: upstream goes, a disk breaks.
+        machines: The desks of the machines that the page names.
     """
 
     page: Page
     desk: Desk
     upstream: Elsewhere
     before: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    machines: Mapping[str, Desk] = field(default_factory=dict)
     _told: dict[str, Told] = field(default_factory=dict)
     _failure: Exception | None = None
-    _terminal: Terminal | None = None
-    _own: Terminal | None = None
+    _terminals: dict[str, Terminal] = field(default_factory=dict)
+    _own: dict[str, Terminal] = field(default_factory=dict)
+    _written: str = ""
 
     def __post_init__(self) -> None:
         """Hold what happens before sections against the page."""
@@ -98,29 +103,41 @@ class Story:
     def _follow(self, steps: tuple[object, ...]) -> Iterator[tuple[str, Done]]:
         for step, following in zip(steps, (*steps[1:], None), strict=False):
             if isinstance(step, File):
-                self.desk.save(step)
+                self._desk(step.machine).save(step)
             elif isinstance(step, Command):
                 yield step.text, self._run(step, following)
-            else:
-                self.desk.stop()
+            elif isinstance(step, Stop):
+                self._desk(step.machine).stop()
+
+    def _desk(self, machine: str) -> Desk:
+        return self.machines[machine] if machine else self.desk
 
     def _run(self, step: Command, following: object) -> Done:
         """Type a command; it must end with 0, unless the page asks next how it has ended."""
-        if self._terminal is None:
-            self._terminal = self._own = self.desk.open()
+        desk, where = self._desk(step.machine), step.machine
+        if where not in self._terminals:
+            self._terminals[where] = self._own[where] = desk.open()
         if step.opens:
-            self._own = self.desk.open()
-        terminal = self._own if step.own_terminal else self._terminal
-        assert terminal is not None
+            self._own[where] = desk.open()
+        terminal = self._own[where] if step.own_terminal else self._terminals[where]
+        step = replace(step, text=_COPIED.sub(self._copied, step.text))
         try:
-            done = self.desk.run(terminal, step)
+            done = desk.run(terminal, step)
         except NotAsShownError as error:
             raise NotAsShownError(f"{self.page.where(step)}: {error}") from None
+        self._written += done.written
         asks = isinstance(following, Command) and following.text.startswith(_ASKS_FOR_THE_CODE)
         if done.code and not asks:
             said = f"ended with {done.code}:\n{done.written[-6000:]}"
             raise NotAsShownError(f"{self.page.where(step)}: {step.text}\n{said}")
         return done
+
+    def _copied(self, begun: re.Match[str]) -> str:
+        """What somebody copies from the screen for a word of which the page shows the beginning."""
+        beginning = re.escape(begun[0].removesuffix(ANYTHING))
+        found = re.findall(rf"(?<!\S){beginning}\S+", self._written)
+        assert found, f"nothing was written that begins with {begun[0]}"
+        return str(found[-1])
 
     def _asked(self) -> Iterator[str]:
         for seen in self.upstream.origin.log:

@@ -89,6 +89,22 @@ def test_page_is_read_as_steps(tmp_path: Path) -> None:
     )
 
 
+def test_page_names_other_machines(tmp_path: Path, desk: Desk, upstream: Elsewhere) -> None:
+    """From where one is named all happens there, until the next heading; it has its own home and shell."""
+    block = "```console\n$ x=$x.{}; echo $x $HOME\n{}\n```\n"
+    told = [
+        block.format(*one)
+        for one in ((1, ".1 …"), (2, ".2 …/alice/home"), (3, ".2.3 …"), (4, ".1.4 …"))
+    ]
+    path = desk.place / "page.md"
+    path.write_text(
+        f"# A story\n\n{told[0]}\nOn **alice**'s machine:\n\n{told[1]}\n{told[2]}\n## Back\n\n{told[3]}"
+    )
+    with Desk(tmp_path / "alice") as other:
+        story = Story(read(path), desk, upstream, machines={"alice": other})
+        story.to_the_end()
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -108,11 +108,6 @@ def yunet(folder):
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), folder / "yunet.onnx")
 
 
-def sentences(folder):
-    """A sentence model; its files come into `sentences`."""
-    return torch_models.sentence_model(folder)
-
-
 def yamnet(folder):
     """What is called as YAMNet is, with as many classes, packed as TF Hub has it."""
     import tarfile  # noqa: PLC0415
@@ -144,6 +139,16 @@ def yamnet(folder):
 def speaker(folder):
     """A speaker model; its files come into `ecapa`."""
     return torch_models.speaker_model(folder)
+
+
+def checkpoint(folder):
+    """A checkpoint of PyTorch's; its name."""
+    return torch_models.checkpoint(folder)
+
+
+def sentences(folder):
+    """A sentence model; its files come into `sentences`."""
+    return torch_models.sentence_model(folder)
 
 
 def main():
