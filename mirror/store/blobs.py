@@ -41,7 +41,8 @@ class DiskStore:
 
     *residency* is `mirror.store.residency.choose` of the data folder, made on first use if not given;
     *observe* hears an `Alarm` of kind ``corrupt`` for each blob set aside, and *lost* its digest, on
-    whatever thread found it; *capacity* is how many files stay open when nobody reads them.
+    whatever thread found it; *gone* that of each blob, removed or set aside, once it is found no more.
+    *capacity* is how many files stay open when nobody reads them.
     """
 
     def __init__(
@@ -52,10 +53,11 @@ class DiskStore:
         residency: Residency | None = None,
         observe: Observer = _unheard,
         lost: Callable[[Digest], object] = _unheard,
+        gone: Callable[[Digest], object] = _unheard,
         capacity: int = 256,
     ) -> None:
         self._layout = layout
-        self._lost = lost
+        self._lost, self._gone = lost, gone
         self._ledger = ledger
         self._given_residency = residency
         self._observe = observe
@@ -236,6 +238,7 @@ class DiskStore:
         except OSError as error:
             raise durable.disk_error(error, f"The blob {digest} cannot be removed") from error
         self._shelf.forget(digest)
+        self._gone(digest)
         durable.remove(self._layout.sums_of(digest))
         self._ledger.give_back(status.st_size)
         return status.st_size if status.st_nlink == 1 else 0
@@ -312,6 +315,7 @@ class DiskStore:
                 self._ledger.give_back(displaced)
                 durable.remove(self._layout.sums_of(digest))
             self._shelf.forget(digest)
+        self._gone(digest)
         self._observe(Alarm("corrupt", f"The stored blob {digest} was set aside: {reason}."))
         self._lost(digest)
         return True

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Final, NoReturn
-from zlib import crc32
 
 from mirror.digest import Buffer, Digest
 from mirror.errors import DigestMismatchError, StoreCorruptError, StoreError, TruncatedBodyError
 from mirror.store import durable
 from mirror.store.ahead import Ahead
+from mirror.store.crc import crc32
 from mirror.store.extents import Extents
 from mirror.store.layout import PARTIAL_DATA, PARTIAL_JOURNAL, held_by
 from mirror.store.ledger import Reservation
@@ -38,8 +38,7 @@ class Partial:
 
     Several threads may `write` at once, each bytes that nobody else writes; one at a time does everything
     else (`append`, `finish`, then `DiskStore.put`, `keep` or `abandon`). Any number read from `fileno`
-    meanwhile, `ready` and `load` telling them where that is safe. The descriptor outlives the end, for
-    readers that are still behind, until `close`.
+    meanwhile, where `ready` and `load` say so; until `close`, also those who are behind at the end.
     """
 
     def __init__(  # noqa: PLR0913 -- only `Partials` makes one
@@ -230,9 +229,8 @@ class Partial:
         if got is not None:
             self._mismatch(f"The bytes that came for {self._prefix.awaited} are others.", got)
         try:
-            os.fchmod(
-                self._fd, 0o444
-            )  # before the last sync, which brings it to the disk with the bytes
+            # Before the last sync, which brings it to the disk with the bytes.
+            os.fchmod(self._fd, 0o444)
         except OSError as error:
             raise durable.disk_error(error, f"{self.expected} cannot be finished") from error
         self._sha256 = self._prefix.digest()

@@ -18,6 +18,7 @@ from mirror.index.journal import Journal
 from mirror.index.memo import Memo
 from mirror.index.rebuild import match_blobs, rebuild, save_missing
 from mirror.index.records import Records
+from mirror.leases import Leases
 from mirror.store import durable
 from mirror.store.blobs import BlobStore
 from mirror.store.layout import Layout
@@ -29,8 +30,9 @@ class Known:
 
     *store* has the blobs; *damaged* is told, in a sentence, of what cannot be read; *boot* names the
     machine's start (`mirror.upkeep.running.boot_id`), which decides what an unclean end may have cost;
-    *refused* is told when the disk begins to take nothing, and when it takes everything again; *count* how
-    many bytes the blobs are, once the catalog is level with them.
+    *refused* is told when the disk begins to take nothing, and when it takes everything again; *leases*
+    break before what the catalog knows changes; *count* is told how many bytes the blobs are, once the
+    catalog is level with them.
     Entering raises `StoreError` when the disk refuses.
     """
 
@@ -43,12 +45,14 @@ class Known:
         boot: str | None,
         refused: Callable[[str], None] | None = None,
         count: Callable[[int], None] = lambda _size: None,
+        leases: Leases | None = None,
     ) -> None:
         self._layout = layout
         self._store = store
         self._damaged = damaged
         self._refused = refused or damaged
         self._count = count
+        self._leases = leases
         self._mark = RunMark(layout, boot)
         self._stack = ExitStack()
 
@@ -56,7 +60,9 @@ class Known:
         layout = self._layout
         with ExitStack() as stack:
             last = self._mark.begin()
-            self.catalog = Catalog.open(layout.index, killed=last is End.KILLED)
+            self.catalog = Catalog.open(
+                layout.index, killed=last is End.KILLED, leases=self._leases
+            )
             stack.callback(self.catalog.close)
             self.records = Records(layout.records, writer(layout), self._damaged)
             self.journal = Journal.open(

@@ -7,7 +7,7 @@ that does everything else, so that the calls come in one order and the n-th is t
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
@@ -35,10 +35,17 @@ class _Inline(Writer):
         """Begin to write; nothing ever waits."""
         self._tally.begin(self._connection)
 
-    def submit(self, work: Work, hold: Hold | None = None) -> "Future[None]":
+    def submit(
+        self,
+        work: Work,
+        hold: Hold | None = None,
+        about: Collection[Hashable] = (),
+        *,
+        quiet: bool = False,
+    ) -> "Future[None]":
         """Write at once."""
         future: Future[None] = Future()
-        self._write([Job(work, hold, future)], patient=True)
+        self._write([Job(work, hold, future, about, quiet)], patient=True)
         return future
 
     def close(self, before: Callable[[], None] = lambda: None) -> None:
