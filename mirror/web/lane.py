@@ -7,8 +7,8 @@ that came that way and is good for everybody is kept for whoever sends the same 
 
 Nothing is parsed here. A request is known by a pattern that leaves no two readings: one chunk that holds a
 GET or HEAD of HTTP/1.1 and ends with its empty line, fields of visible ASCII with one colon and no folding,
-each name one of `IGNORED` or a single Host. None of those names the length of a body, another meaning of
-the connection, a condition, a range or a way the request came. So whatever reads these bytes finds one
+each name one of `IGNORED` or Host, and none twice. None of those names the length of a body, another meaning
+of the connection, a condition, a range or a way the request came. So whatever reads these bytes finds one
 request in them and no other; the tests compare it with the parser's own reading.
 
 What is kept is bounded, and for a minute at most. It is what everybody may have: `Authorization` is not
@@ -78,7 +78,7 @@ _PLAIN: Final = re.compile(
     rb"|(?i:(?P<token>authorization)):%(text)b"
     rb")\r\n)+\r\n\Z" % {b"text": _TEXT}
 )
-_ONCE: Final = re.compile(rb"\r\n(?i:host|authorization):")
+_NAMES: Final = re.compile(rb"\r\n([a-z-]+):")
 _LINE: Final = re.compile(rb"(?:GET|HEAD) /[!-~]* HTTP/1\.1")
 _WHOLE: Final = re.compile(
     rb"(?:GET|HEAD) /[!-~]* HTTP/1\.1\r\n(?:[A-Za-z0-9-]+:%b\r\n)+\r\n\Z" % _TEXT
@@ -204,8 +204,9 @@ class Lane:
         if found is None or _LINE.fullmatch(line) is None:
             return _OTHERWISE if _WHOLE.match(data) else None
         host, token = found["host"], found["token"] is not None
-        if host is None or len(_ONCE.findall(block)) != 1 + token:
-            return _OTHERWISE
+        names = _NAMES.findall(block.lower())
+        if host is None or len(set(names)) != len(names):
+            return _OTHERWISE  # some fields may come once only
         if not token and found["trace"] is None:
             if len(self._blocks) >= _BLOCKS:
                 self._blocks.clear()
