@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +20,7 @@ from mirror.clock import FixedClock
 from mirror.events import Event, Served, ServedAlike
 from mirror.messages import Answer, Relay, RequestHead, Terms
 from mirror.web import wire
+from mirror.web.connection import Connection
 from mirror.web.plaintext import PlainTokens
 from mirror.web.serve import Door
 from tests.doubles.scripted_keeper import ScriptedBlob, ScriptedKeeper
@@ -456,6 +458,108 @@ async def _ask_on_and_on(client: Client) -> None:
     while True:
         await client.send(GET)
         await asyncio.sleep(0.001)
+
+
+def _list(keeper: Open) -> bytes:
+    """Let the keeper answer ``/doc`` with a document of 700 KB."""
+    data = json.dumps(list(range(100_000))).encode()
+    keeper.scripts["/doc"] = Answer(200, (), (data,), hub="h")
+    return data
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the kernel hold little of what is sent: by itself it takes a long document whole."""
+    made = Connection.connection_made
+
+    def narrowed(connection: Connection, transport: asyncio.BaseTransport) -> None:
+        raw = transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+        made(connection, transport)
+
+    monkeypatch.setattr(Connection, "connection_made", narrowed)
+
+
+@pytest.mark.usefixtures("narrow")
+@loops
+def test_long_documents_are_sent_from_memory(loop: str) -> None:
+    """A list of many files goes out whole from memory, to readers fast and slow, and is counted whole."""
+
+    async def main() -> None:
+        clock, events = FixedClock(), list[Event]()
+        keeper = Open(clock)
+        data = _list(keeper)
+        settings = {"clock": clock, "prepared": 2 << 20, "observe": events.append}
+        async with door(keeper, **settings) as url:
+            async with Client(url) as client:
+                first = await exchange(client, GET)
+                assert first.endswith(data)
+                assert [await exchange(client, GET) for _ in range(3)] == [first] * 3
+            async with Client(url, buffer=4096) as client:
+                await client.send(GET)
+                begin = await client.reader.readexactly(1000)
+                await client.send(HEAD)
+                assert begin + await client.reader.readexactly(len(first) - 1000) == first
+                assert (await one(client, head=True)).startswith(b"HTTP/1.1 200")
+        assert [head.method for head in keeper.asked] == ["GET", "HEAD"]
+        alike = [event for event in events if isinstance(event, ServedAlike)]
+        assert sum(event.sent for event in alike) == 4 * len(data)
+
+    run(loop, main())
+
+
+@pytest.mark.usefixtures("narrow")
+@loops
+def test_readers_that_stop_are_cut_and_logged_so(loop: str) -> None:
+    """Who takes nothing more of a long document is cut in the end; the log tells how far it came."""
+
+    async def main() -> None:
+        clock, lines, events = FixedClock(), list[str](), list[Event]()
+        keeper = Open(clock)
+        data = _list(keeper)
+        settings = {"clock": clock, "prepared": 2 << 20, "stall": 0.3, "access": lines.append}
+        async with door(keeper, **settings, observe=events.append) as url:
+            async with Client(url) as client:
+                await exchange(client, GET)
+            async with Client(url, buffer=4096) as client:
+                client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+                await client.send(GET)
+                await until(
+                    lambda: any(isinstance(e, Served) and 0 < e.sent < len(data) for e in events)
+                )
+        assert len(keeper.asked) == 1
+        assert ' cut="the client takes nothing" modelmirror; hit' in "".join(lines)
+
+    run(loop, main())
+
+
+@pytest.mark.usefixtures("narrow")
+@loops
+def test_stop_waits_for_readers_of_long_documents(loop: str) -> None:
+    """What the lane sent is taken to its end while a stop waits, as it is of running downloads."""
+
+    async def main() -> None:
+        clock = FixedClock()
+        keeper = Open(clock)
+        _list(keeper)
+        settings = {"clock": clock, "prepared": 2 << 20, "drain": 20.0}
+        opened = Door(keeper, host="127.0.0.1", port=0, **settings)  # type: ignore[arg-type]
+        url = await opened.start()
+        async with Client(url) as client:
+            first = await exchange(client, GET)
+        async with Client(url, buffer=4096) as client:
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await client.send(GET)
+            await until(lambda: bool(opened._lane._going))
+            stopping = asyncio.ensure_future(opened.stop())
+            await asyncio.sleep(0.05)
+            assert not stopping.done()
+            client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+            assert await one(client) == first
+            await stopping
+        assert len(keeper.asked) == 1
+
+    run(loop, main())
 
 
 @loops
