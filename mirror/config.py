@@ -33,6 +33,7 @@ class Settings:
     min_free: int
     strict: bool
     metrics: str
+    metrics_token_file: Path | None
     drain: float
     log_level: str
     log_format: str
@@ -225,7 +226,8 @@ SETTINGS: Final = (
     Setting("quota", "quota", _optional_size, "", "The most the store may hold; empty for no limit but the disk's."),
     Setting("min_free", "min_free", parse_size, "1GiB", "Room on the disk that the store leaves alone."),
     Setting("strict", "strict", _boolean, "false", "Send no byte of a cold blob, of ranges too, before its digest matched."),
-    Setting("metrics", "metrics", _one_of("on", "off"), "on", "Whether /-/metrics answers."),
+    Setting("metrics", "metrics", _one_of("on", "off", "token"), "on", "Whether /-/metrics answers: to all, to nobody, or to a token."),
+    Setting("metrics_token_file", "metrics_token_file", _optional_path, "", "A file that holds the token that metrics = token wants."),
     Setting("drain", "drain", parse_span, "30s", "How long a stop waits for running downloads."),
     Setting("log_level", "log_level", _one_of("debug", "info", "warning", "error"), "info", "What is logged on standard error."),
     Setting("log_format", "log_format", _one_of("text", "json"), "text", "How it is logged: lines for people, or one JSON object a line."),

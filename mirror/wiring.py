@@ -30,7 +30,7 @@ from typing import Final, Self
 
 from mirror import __version__
 from mirror.bundle.adoptasking import Upstream
-from mirror.bundle.adoptparts import Parts
+from mirror.bundle.parts import Parts
 from mirror.bundle.works import Works
 from mirror.cache.asking import Asking
 from mirror.cache.bodies import Bodies
@@ -50,7 +50,7 @@ from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
 from mirror.index.grants import Grants
 from mirror.leases import Leases
-from mirror.parts import gate_of, hubs_of
+from mirror.parts import gate_of, hubs_of, metrics_token_of
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
 from mirror.store.draft import Draft
@@ -68,6 +68,7 @@ from mirror.upkeep.lastuse import LastUse
 from mirror.upkeep.orders import Orders
 from mirror.upkeep.pins import Pins
 from mirror.upkeep.running import boot_id
+from mirror.upstream.trust import tls_context
 from mirror.wayout import way_out
 from mirror.web.control import listen
 from mirror.web.serve import Door
@@ -116,10 +117,14 @@ class Mirror:
 
     async def _compose(self, stack: AsyncExitStack) -> None:
         settings, clock, telemetry, leases = self._settings, SystemClock(), Telemetry(), Leases()
+        # 25 ms of a thread, which pass while the disk is waited for.
+        trust = _pool(stack, 1, "trust").submit(tls_context, settings.upstream_ca).result
 
         # What cannot be used is said before anything is touched.
-        tls = ServingTls.of(settings.tls_cert, settings.tls_key, clock)
-        gate = gate_of(settings, clock)
+        tls, gate = (
+            ServingTls.of(settings.tls_cert, settings.tls_key, clock),
+            gate_of(settings, clock),
+        )
 
         # The data folder, held alone from here on.
         layout = Layout(settings.data)
@@ -169,7 +174,7 @@ class Mirror:
         grants = Grants(index.journal, leases.break_all)
 
         # The way out.
-        client, transfers = await way_out(stack, settings, clock, observe)
+        client, transfers = await way_out(stack, settings, clock, trust, observe)
 
         # The engine.
         disk = _pool(stack, DISK_THREADS, "disk")
@@ -331,7 +336,8 @@ class Mirror:
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
             strict=settings.strict,
-            metrics=_metrics(telemetry, keeper) if settings.metrics == "on" else None,
+            metrics=None if settings.metrics == "off" else _metrics(telemetry, keeper),
+            metrics_token=metrics_token_of(settings),
             observe=observe,
             drain=settings.drain,
             connections=settings.limits_connections,

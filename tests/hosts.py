@@ -5,6 +5,7 @@ import hashlib
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -19,7 +20,8 @@ _RANGE: Final = re.compile(r"bytes=([0-9]+)-([0-9]*)\Z")
 class Thing:
     """What lies at one address.
 
-    With *to* it redirects there. *chunked* bodies come without a length; *methods* are those it is
+    With *to* it redirects there. *pace* is the most bytes a second that are sent.
+    *chunked* bodies come without a length; *methods* are those it is
     served for; *cut* breaks the connection after that many bytes of a chunked body; its second chunk waits
     for *gate*.
     """
@@ -33,6 +35,7 @@ class Thing:
     gate: threading.Event | None = None
     methods: tuple[str, ...] = ("GET", "HEAD")
     etag: bool = True
+    pace: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,8 @@ class Hosts(HttpServer):
             end = min(int(span[2]) + 1 if span[2] else len(thing.body), len(thing.body))
             told["Content-Range"] = f"bytes {start}-{end - 1}/{len(thing.body)}"
             send(handler, 206, told, thing.body[start:end])
+        elif thing.pace is not None and handler.command == "GET":
+            _send_slowly(handler, thing, told)
         else:
             send(handler, thing.status, told, thing.body)
 
@@ -133,3 +138,15 @@ class Hosts(HttpServer):
                 return
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
         handler.wfile.write(b"0\r\n\r\n")
+
+
+def _send_slowly(handler: BaseHTTPRequestHandler, thing: Thing, told: Mapping[str, str]) -> None:
+    """Answer in pieces of 64 KiB, with the time between them that the pace asks for."""
+    assert thing.pace
+    handler.send_response(thing.status)
+    for name, value in {**told, "Content-Length": str(len(thing.body))}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    for at in range(0, len(thing.body), 1 << 16):
+        handler.wfile.write(thing.body[at : at + (1 << 16)])
+        time.sleep((1 << 16) / thing.pace)

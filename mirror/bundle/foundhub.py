@@ -9,6 +9,13 @@
     ├─ .no_exist/<commit>/<path>      empty: the Hub said that there is no such path
     └─ trees/<commit>.json            the whole file list (since 2.3)
 
+Since 2.4 what came by Xet lies once for all repos of a cache (``utils/_shared_blobs.py``), and each repo's
+blob is a link to it. It is named by its Xet hash there, so what it must be is what the link is called::
+
+    blobs/
+    ├─ .huggingface-shared-blobs
+    └─ ab/ab….{,refs,lock}            64 hex digits, and what is written beside them
+
 They are recognised wherever they lie, for every client names its cache folder as it likes.
 """
 
@@ -30,13 +37,18 @@ _HEX: Final = {64: SHA256, 40: GIT_SHA1}
 # A list of 100 000 files takes 20 MB.
 _MAX_LIST: Final = 64 << 20
 _LIST_FORMAT: Final = 1
+_SHARED: Final = ".huggingface-shared-blobs"
+_SHARED_BLOB: Final = re.compile(r"blobs/([0-9a-f]{2})/\1[0-9a-f]{62}\Z")
 _ENDS: Final = (".incomplete", ".lock", ".tmp", ".partial")
+_NOT_USED: Final = "No snapshot has it."
 _NO_DIGEST: Final = "its name says no digest, and no file list of its commit was kept"
 
 
 def scan(tree: Tree) -> Found:
     """Find every repo and commit."""
     found = Found(CACHE)
+    used: set[str] = set()
+    stores = [folder for folder in tree.folders if _SHARED in tree.names(folder)]
     for folder in tree.folders:
         named = _REPO.match(folder.rpartition("/")[2])
         inside = tree.names(folder)
@@ -44,22 +56,37 @@ def scan(tree: Tree) -> Found:
             continue
         found.seen.update(tree.below(folder))
         # The name is the id with its slash written as two dashes; two dashes in a row are in no id.
-        repo = _Repo(tree, found, folder, named[1], named[2].replace("--", "/"))
+        repo = _Repo(tree, found, folder, named[1], named[2].replace("--", "/"), used)
         found.items.extend(repo.commits())
         repo.leftovers()
+    for store in stores:
+        found.seen.update(tree.below(store))
+        cache = store.rpartition("/")[0]
+        for path in tree.below(store):
+            if path in tree.files and _shared(cache, path) and path not in used:
+                found.skip(path, _NOT_USED)
     return found
+
+
+def _shared(cache: str, path: str) -> bool:
+    """Whether *path* is where a blob that repos of *cache* share would be."""
+    return path.startswith(join(cache, "")) and bool(
+        _SHARED_BLOB.match(path[len(join(cache, "")) :])
+    )
 
 
 class _Repo:
     """One repo's *folder*."""
 
-    def __init__(self, tree: Tree, found: Found, folder: str, kind: str, name: str) -> None:
+    def __init__(
+        self, tree: Tree, found: Found, folder: str, kind: str, name: str, used: set[str]
+    ) -> None:
         self._tree = tree
         self._found = found
         self._folder = folder
         self._kind = kind
         self._name = name
-        self._used: set[str] = set()
+        self._used = used
 
     def commits(self) -> Iterator[FoundCommit]:
         refs = self._refs()
@@ -103,7 +130,7 @@ class _Repo:
             if name.endswith(_ENDS):
                 self._found.skip(path, "It is half a download.")
             elif path not in self._used and path in self._tree.files:
-                self._found.skip(path, "No snapshot has it.")
+                self._found.skip(path, _NOT_USED)
 
     def _refs(self) -> dict[str, list[tuple[str, float]]]:
         """Each commit's revisions, with the time at which they were last seen there."""
@@ -130,11 +157,11 @@ class _Repo:
         for path in self._tree.below(folder):
             name = path[len(folder) + 1 :]
             told = None if listed is None else listed.get(name)
-            source = self._source(path)
+            blob, source = self._source(path)
             if source is None:
                 continue
             self._used.add(source)
-            digest = _named(source.rpartition("/")[2]) if source != path else None
+            digest = _named(blob.rpartition("/")[2]) if source != path else None
             if told is not None and digest not in (None, told.digest):
                 self._found.skip(path, "Its blob is not the one that the stored file list names.")
             elif listed is not None and told is None:
@@ -145,22 +172,24 @@ class _Repo:
                 proof = digest if told is None else told.digest
                 yield name, content(self._tree, source, proof)
 
-    def _source(self, path: str) -> str | None:
-        """Where the bytes of a snapshot's file are: in a blob of this repo, or in the file itself."""
+    def _source(self, path: str) -> tuple[str, str | None]:
+        """What names a snapshot's bytes, and where they are: mostly a blob of this repo is both."""
         if path in self._tree.files:
-            return path
+            return path, path
         # By its name alone: a cache that was moved has links to where it was, and what a blob is called
         # is what it must be.
         blob = join(self._folder, f"blobs/{self._tree.links[path].rpartition('/')[2]}")
         if blob in self._tree.files:
-            return blob
+            return blob, blob
         source = self._tree.resolve(blob) if blob in self._tree.links else None
         if source is None:
             self._found.skip(path, "It is a link, and its blob is not in this cache.")
-        elif _named(source.rpartition("/")[2]) != _named(blob.rpartition("/")[2]):
+        elif not _shared(self._folder.rpartition("/")[0], source) and (
+            _named(source.rpartition("/")[2]) != _named(blob.rpartition("/")[2])
+        ):
             self._found.skip(path, "Its blob is a link to a file of another name.")
             source = None
-        return source
+        return blob, source
 
     def _listed(self, commit: str) -> Mapping[str, CachedFile] | None:
         """The whole file list of a commit, where it was kept and can be read."""

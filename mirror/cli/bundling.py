@@ -22,6 +22,7 @@ from mirror.bundle.planning import Planner
 from mirror.cli.inside import mirror_of
 from mirror.cli.ownmirror import Give
 from mirror.cli.settings import read
+from mirror.cli.shown import counted
 from mirror.cli.working import Progress, followed, given_to, giving
 from mirror.errors import MirrorError, QuestionError
 from mirror.store.layout import Layout
@@ -209,15 +210,19 @@ def _tell(report: Mapping[str, Any], voice: Progress, *, as_json: bool) -> None:
     repos, blobs = report["repos"], report["blobs"]
     where = ", ".join(report["files"]) or "standard output"
     click.echo(
-        f"{where}: {format_size(report['length'])}, {blobs['files']} blobs of {len(repos)} repos"
-        f" and {report['addresses']} addresses; number {report['serial']} of {report['series']}.",
+        f"{where}: {format_size(report['length'])}, {counted(blobs['files'], 'blob')} of"
+        f" {counted(len(repos), 'repo')} and {counted(report['addresses'], 'address')};"
+        f" number {report['serial']} of {report['series']}.",
         err=True,
     )
     if report["held"]:
-        click.echo(f"Left out, for the receiver has them: {report['held']} blobs.", err=True)
+        click.echo(
+            f"Left out, for the receiver has them: {counted(report['held'], 'blob')}.", err=True
+        )
     if report["missing"]:
         click.echo(
-            f"Not here, so not in it: {report['missing']} files that these repos list.", err=True
+            f"Not here, so not in it: {counted(report['missing'], 'file')} that these repos list.",
+            err=True,
         )
     closed = [item["repo"] for item in repos if item["audience"] != "public"]
     if closed:

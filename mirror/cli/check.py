@@ -15,7 +15,7 @@ from mirror.bundle.needs import Goal
 from mirror.bundle.outcome import Wanted
 from mirror.bundle.warming import Seen, differs, goals, look
 from mirror.cli.exits import FAILED
-from mirror.cli.telling import SCHEMA
+from mirror.cli.telling import SCHEMA, targets_are
 from mirror.cli.wanting import Choice, Where, counted, options, usage
 from mirror.errors import MirrorError
 from mirror.hook import modelmirror_hook
@@ -133,7 +133,7 @@ def _tell(found: Sequence[_Found], *, as_json: bool) -> None:
         failed = [str(one.wanted) for one in found if not one.whole]
         _say("end", bytes=sum(one.size for one in found), failed=failed)
     else:
-        click.echo(f"{whole} of {counted(len(found), 'target')} are here whole.")
+        click.echo(f"{whole} of {targets_are(len(found))} here whole.")
 
 
 def _complain(one: _Found) -> None:

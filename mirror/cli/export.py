@@ -17,6 +17,7 @@ from mirror.bundle.outcome import Report, Wanted
 from mirror.bundle.places import KNOWN, Places, common_root
 from mirror.bundle.store import Links, Shelf
 from mirror.cli.bundling import BundleWanted, write_bundle
+from mirror.cli.completing import stored
 from mirror.cli.envfile import read_variables
 from mirror.cli.exits import FAILED
 from mirror.cli.inside import mirror_of
@@ -36,7 +37,7 @@ _ONLY: Final[Mapping[str, frozenset[str]]] = {
 
 @click.command("export")
 @click.argument("where", metavar="FILE|DIR|-")
-@click.argument("targets", nargs=-1, metavar="[TARGET[=PATH]...]")
+@click.argument("targets", nargs=-1, metavar="[TARGET[=PATH]...]", shell_complete=stored)
 @click.option(
     "--format",
     "form",

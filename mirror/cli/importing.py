@@ -12,6 +12,7 @@ import click
 
 from mirror.bundle.bundlewriting import Stream
 from mirror.cli.settings import read
+from mirror.cli.shown import counted
 from mirror.cli.working import Progress, followed, giving
 from mirror.errors import QuestionError
 from mirror.index.grants import EVERYONE
@@ -129,8 +130,8 @@ def _tell(report: Mapping[str, Any]) -> None:
     signer = f", signed by {report['signer']}" if report["signer"] else ""
     click.echo(
         f"Bundle {report['bundle'][:16]}, number {report['serial']} of {report['series']}{signer}:"
-        f" {blobs['files']} blobs with {format_size(blobs['bytes'])}, {len(repos)} repos,"
-        f" {report['addresses']} addresses."
+        f" {counted(blobs['files'], 'blob')} with {format_size(blobs['bytes'])},"
+        f" {counted(len(repos), 'repo')}, {counted(report['addresses'], 'address')}."
     )
     if report["dry_run"]:
         for item in repos:
@@ -144,4 +145,4 @@ def _tell(report: Mapping[str, Any]) -> None:
     if len(report["undecided"]) > _SHOWN:
         click.echo(f"… and {len(report['undecided']) - _SHOWN} more; --json lists them all.")
     taken = report["taken"]
-    click.echo(f"Taken: {taken['files']} blobs with {format_size(taken['bytes'])}.")
+    click.echo(f"Taken: {counted(taken['files'], 'blob')} with {format_size(taken['bytes'])}.")

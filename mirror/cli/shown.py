@@ -70,5 +70,5 @@ def lasted(seconds: float) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """``1 file``, ``2 files``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    """``1 file``, ``2 files``, ``2 addresses``."""
+    return f"{number} {what}{'' if number == 1 else 'es' if what.endswith('s') else 's'}"

@@ -198,7 +198,7 @@ class Plain:
         size = sum(outcome.size for outcome in whole)
         took = time.monotonic() - self._pace.began
         click.echo(
-            f"{len(whole)} of {len(report.outcomes)} targets are whole in {self._folder}:"
+            f"{len(whole)} of {targets_are(len(report.outcomes))} whole in {self._folder}:"
             f" {format_size(size)}, in {took:.1f} s."
         )
         if environment and whole:
@@ -225,3 +225,8 @@ def bar(done: int, total: int) -> str:
     """A bar of 30 places for *done* of *total*."""
     filled = min(_WIDTH, round(_WIDTH * done / total)) if total else 0
     return f"[{'#' * filled}{'-' * (_WIDTH - filled)}]"
+
+
+def targets_are(number: int) -> str:
+    """``1 target is``, ``2 targets are``."""
+    return "1 target is" if number == 1 else f"{number} targets are"

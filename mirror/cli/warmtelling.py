@@ -10,7 +10,7 @@ import click
 from mirror.bundle.needs import Need
 from mirror.bundle.outcome import Outcome, Report
 from mirror.bundle.warming import WarmVoice
-from mirror.cli.telling import DRAW_EVERY, SAY_EVERY, Events, Pace, Telling, bar
+from mirror.cli.telling import DRAW_EVERY, SAY_EVERY, Events, Pace, Telling, bar, targets_are
 from mirror.errors import MirrorError
 from mirror.units import format_size
 
@@ -144,7 +144,7 @@ class WarmPlain:
         fetched = sum(outcome.fetched for outcome in report.outcomes)
         took = time.monotonic() - self._pace.began
         click.echo(
-            f"{len(whole)} of {len(report.outcomes)} targets are here whole:"
+            f"{len(whole)} of {targets_are(len(report.outcomes))} here whole:"
             f" {format_size(fetched)} came now, in {took:.1f} s."
         )
 

@@ -25,6 +25,7 @@ from mirror.web.heads import Heads
 from mirror.web.intake import read_body
 from mirror.web.lane import Lane, Prepared
 from mirror.web.operations import Operations
+from mirror.web.recalled import Recalled
 from mirror.web.refusals import HeadTooLargeError, fault, foreseen, refusal, refuse
 from mirror.web.sending import Sender
 from mirror.web.targets import METHODS, Targets
@@ -67,6 +68,7 @@ class App:
         access: AccessLog,
         observe: Observer,
         lane: Lane,
+        recalled: Recalled,
     ) -> None:
         self._keeper = keeper
         self._targets = targets
@@ -76,6 +78,7 @@ class App:
         self._access = access
         self._observe = observe
         self._lane = lane
+        self._recalled = recalled
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -147,10 +150,11 @@ class App:
             if exchange.kept is not None and trace.keep:
                 await self._again(exchange, exchange.kept, trace)
                 return
-            head = self._read(exchange, trace)
+            ranged = self._recalled.suits(exchange.method, exchange.headers.keys())
+            head = self._read(exchange, trace, ranged=ranged)
             found = None if head.method == "OPTIONS" else await self._operations.answer(head)
             own = found is not None
-            reply = found if found is not None else await self._ask(exchange, head, trace)
+            reply = found or await self._ask(exchange, head, trace, ranged=ranged)
             if not exchange.body_whole:
                 trace.keep = False
             await self._send(exchange, head, reply, trace, own=own)
@@ -195,7 +199,7 @@ class App:
             _log.exception("%s: %s %s failed, unforeseen", name, trace.method, trace.path)
         return fault(error, name)
 
-    def _read(self, exchange: Exchange, trace: Trace) -> RequestHead:
+    def _read(self, exchange: Exchange, trace: Trace, *, ranged: bool) -> RequestHead:
         if not exchange.http1:
             raise MalformedQuestionError("The mirror speaks HTTP/1.1 and HTTP/1.0.")
         if exchange.transfer_encoding not in {None, "chunked"}:
@@ -210,7 +214,7 @@ class App:
             exchange.target,
             exchange.headers.items(),
             exchange,
-            again=exchange.asked is not None and exchange.asked.key is not None,
+            again=ranged or (exchange.asked is not None and exchange.asked.key is not None),
         )
         trace.path, trace.query = head.path, bool(head.query)
         trace.client = self._targets.client(head.headers, trace.client)
@@ -218,7 +222,9 @@ class App:
             self._lane.warn(trace.client)
         return head
 
-    async def _ask(self, exchange: Exchange, head: RequestHead, trace: Trace) -> Answer | Relay:
+    async def _ask(
+        self, exchange: Exchange, head: RequestHead, trace: Trace, *, ranged: bool
+    ) -> Answer | Relay:
         if head.method == "OPTIONS":
             return _PREFLIGHT
         body = b""
@@ -230,7 +236,14 @@ class App:
                 raise MalformedQuestionError(f"A {head.method} has no body.")
         if head.path == warm.PATH:
             return warm.answer(self._keeper, head, body)
-        return await self._keeper.ask(head, body)
+        if not ranged:
+            return await self._keeper.ask(head, body)
+        kept = self._recalled.find(head)
+        if kept is not None:
+            return kept
+        reply = await self._keeper.ask(head, body)
+        self._recalled.keep(head, reply)
+        return reply
 
     async def _send(
         self,

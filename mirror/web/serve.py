@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from mirror.cache.keeper import Keeper
@@ -19,6 +19,7 @@ from mirror.web.listener import Listener
 from mirror.web.operations import Operations
 from mirror.web.plaintext import PlainTokens
 from mirror.web.pump import Pumps
+from mirror.web.recalled import MOST, Recalled
 from mirror.web.sending import Sender
 from mirror.web.targets import Targets
 from mirror.web.tls import HANDSHAKE, ServingTls
@@ -29,6 +30,7 @@ MAX_CONNECTIONS: Final = 4096
 # Connections the kernel holds while the loop is busy: a cold start of a cluster comes all at once.
 _BACKLOG: Final = 1024
 _STATIC: Final = ("home.css", "home.js")
+_STATIC_FOLDER: Final = Path(__file__).parent / "static"
 
 
 def _ignore(_event: Event) -> None:
@@ -41,12 +43,12 @@ class Door:
     *shelf* shows what is stored; *host* and *port* (0 picks a free one) are where it listens, if not on
     *listener*, which somebody else opened; with *tls* by HTTPS alone. *public_url* and *trusted_proxies* say
     which base URL it hands out; with *strict* no byte of a cold blob leaves before its digest matched;
-    *metrics* renders the metrics, `None` closes them; *observe* gets a `Served` per request; *drain* is how
-    long `stop` waits for running responses, *stall* how long a client may take nothing, both in seconds;
-    *access* gets the access log in batches of whole lines, `None` for none, with *access_json* as JSON;
-    *connections* is the most that are open at once, *per_address* the most from one address that is no
-    trusted proxy, 0 for no such limit; *prepared* is how many bytes of memory answers may take that are
-    kept to be given again, 0 to keep none.
+    *metrics* renders the metrics, `None` closes them, and with *metrics_token* nobody else reads them;
+    *observe* gets a `Served` per request; *drain* is how long `stop` waits for running responses, *stall*
+    how long a client may take nothing, both in seconds; *access* gets the access log in batches of whole
+    lines, `None` for none, with *access_json* as JSON; *connections* is the most that are open at once,
+    *per_address* the most from one address that is no trusted proxy, 0 for no such limit; *prepared* is how
+    many bytes of memory answers may take that are kept to be given again, 0 to keep none.
     """
 
     def __init__(  # noqa: PLR0913 -- every setting of the door, by keyword
@@ -62,6 +64,7 @@ class Door:
         trusted_proxies: Sequence[str] = (),
         strict: bool = False,
         metrics: Callable[[], bytes] | None = None,
+        metrics_token: str = "",
         observe: Observer = _ignore,
         drain: float = 30.0,
         stall: float = 60.0,
@@ -81,6 +84,7 @@ class Door:
         self._targets = Targets(public_url, trusted_proxies)
         self._strict = strict
         self._metrics = metrics
+        self._metrics_token = metrics_token
         self._observe = observe
         self._drain = drain
         self._stall = stall
@@ -99,13 +103,13 @@ class Door:
         """
         check_parser()
         loop = asyncio.get_running_loop()
-        static = files("mirror.web") / "static"
         self._operations = Operations(
             self._keeper,
             shelf=self._shelf,
             clock=self._clock,
             metrics=self._metrics,
-            static={name: (static / name).read_bytes() for name in _STATIC},
+            metrics_token=self._metrics_token,
+            static={name: (_STATIC_FOLDER / name).read_bytes() for name in _STATIC},
             hook=HookPages(),
         )
         heads = Heads(self._clock)
@@ -123,6 +127,7 @@ class Door:
             stall=self._stall,
             loop=loop,
         )
+        self._recalled = Recalled(self._keeper, self._clock, most=MOST if self._prepared else 0)
         self._app = App(
             self._keeper,
             targets=self._targets,
@@ -139,6 +144,7 @@ class Door:
             access=self._access,
             observe=self._observe,
             lane=self._lane,
+            recalled=self._recalled,
         )
         self._listener = Listener(
             self._app.handle,
@@ -192,6 +198,7 @@ class Door:
         await self._listener.shutdown(timeout=1.0)
         await self._app.until_idle(1.0)
         self._lane.close()
+        self._recalled.close()
         self._access.flush()
         self._operations.close()
         self._server = None

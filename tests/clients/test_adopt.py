@@ -63,13 +63,18 @@ def _snapshots(home: Path) -> dict[str, bytes]:
     return {path: data for path, data in contents(home).items() if "/snapshots/" in path}
 
 
-@pytest.mark.parametrize("group", ["hub24", "hub133", "hub036", "hub025"])
+@pytest.mark.parametrize(
+    "group", ["hub24", "hub24-xet", "hub133", "hub133-xet", "hub036", "hub025"]
+)
 def test_a_hub_cache_is_adopted_and_fills_an_empty_one(
     group: str, origin: Origin, world: World, tmp_path: Path
 ) -> None:
     """Each release of huggingface_hub: all files of a snapshot, byte for byte, with no upstream."""
-    there, code = client(group), SNAPSHOT.format(repo=world.tiny.repo_id)
-    _run(there, code, tmp_path / "old", origin.url)
+    name, _, xet = group.partition("-")
+    there, code = client(name), SNAPSHOT.format(repo=world.tiny.repo_id)
+    _run(there, code, tmp_path / "old", origin.url, {"HF_HUB_DISABLE_XET": "" if xet else "1"})
+    shared = [*(tmp_path / "old").rglob(".huggingface-shared-blobs")]
+    assert len(shared) == (group == "hub24-xet")  # since 2.4, and by Xet alone
     before = contents(tmp_path / "old")
     done = adopt(tmp_path / "data", str(tmp_path / "old"), *GRANT)
     assert done.code == 0, done.out

@@ -54,18 +54,33 @@ def _loads(url: str, tmp_path: Path, name: str, files: dict[str, bytes], token: 
     assert contents(snapshot) == files
 
 
-def _user(folder: Path) -> tuple[Path, str]:
-    """A file with the local user carol, and her token."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mirror", "user", "carol"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment(),
-    )
-    users = folder / "users.toml"
-    users.write_text(done.stdout)
-    return users, done.stderr.split()[-1]
+def _refused(token: str) -> str:
+    """Code that asks for the gated repo, and prints how it is refused."""
+    return f"""
+try:
+    hf_hub_download("acme/gated", "config.json", token={token!r})
+except Exception as error:
+    while not hasattr(error, "response") and error.__cause__:
+        error = error.__cause__
+    print(type(error).__name__, error.response.status_code)
+"""
+
+
+def _users(folder: Path, *names: str) -> tuple[Path, dict[str, str]]:
+    """A file of local users, who may read all that they are granted, and the token of each."""
+    users, tokens = folder / "users.toml", {}
+    for name in names:
+        done = subprocess.run(
+            [sys.executable, "-m", "mirror", "user", name],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment(),
+        )
+        with users.open("a") as file:
+            file.write(done.stdout)
+        tokens[name] = done.stderr.split()[-1]
+    return users, tokens
 
 
 def test_three_repos_in_three_parts_survive_a_flipped_bit(
@@ -98,7 +113,8 @@ def test_three_repos_in_three_parts_survive_a_flipped_bit(
     assert done.code == 1
     assert f"Damaged is part 2 of 3 ({parts[1]})" in done.err
     assert stored(receiver) == before
-    users, token = _user(tmp_path)
+    users, tokens = _users(tmp_path, "carol", "dave")
+    token = tokens["carol"]
     flags = (*LEAVE, "--users", str(users))
     with Running(receiver, origin, flags=flags) as mirror:
         assert mirror.ask("/acme/other/resolve/main/config.json", token=token).status == 501
@@ -111,6 +127,10 @@ def test_three_repos_in_three_parts_survive_a_flipped_bit(
         _loads(mirror.url, tmp_path, "open", OPEN, token)
         _loads(mirror.url, tmp_path, "other", OTHER, token)
         _loads(mirror.url, tmp_path, "gated", GATED, token)
+        # Who was not granted it has what is public, and of the rest a refusal.
+        _loads(mirror.url, tmp_path, "other", OTHER, tokens["dave"])
+        said = client(mirror.url, tmp_path / "empty", _refused(tokens["dave"]))
+        assert said.split() == ["GatedRepoError", "403"]
     with Running(receiver, origin, flags=LEAVE) as mirror:
         _loads(mirror.url, tmp_path, "open", OPEN)
         refused = mirror.ask("/acme/gated/resolve/main/config.json")

@@ -10,6 +10,7 @@ import pytest
 from mirror.bundle import foundfiles, foundhub, foundloose, foundtree, foundunpacked
 from mirror.bundle.found import Found, FoundAddress, FoundCommit, FoundLoose
 from mirror.bundle.foundtree import Tree, look
+from mirror.digest import Digest
 from mirror.errors import QuestionError
 
 COMMIT = "c" * 40
@@ -59,10 +60,10 @@ def test_tree_follows_no_link_and_opens_nothing_but_files(tmp_path: Path) -> Non
 
 def test_tree_passes_over_names_that_are_no_text(tmp_path: Path) -> None:
     """No hub has such a path; the rest of the folder is looked at, and the name can be printed."""
-    _put(tmp_path / "root" / "file")
-    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/root/caf\xe9"))
+    _put(tmp_path / "odd" / "file")
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd/caf\xe9"))
     _put(odd)
-    tree = _looked(tmp_path / "root")
+    tree = _looked(tmp_path / "odd")
     assert set(tree.files) == {"file"}
     assert tree.folders[""] == ["file"]
     alone = _looked(odd)
@@ -236,6 +237,27 @@ def test_hub_list_that_cannot_be_is_none(tmp_path: Path, listed: bytes) -> None:
     assert one.listed is None
     assert len(one.files) == 2
     assert any("no file list" in skip.why for skip in found.skips)
+
+
+def test_hub_blob_that_repos_share_is_what_its_link_is_called(tmp_path: Path) -> None:
+    """As huggingface_hub 2.4 has what came by Xet: beside the repos, under another hash; the rest is told."""
+    folder = _repo(tmp_path)
+    store = folder.parent / "blobs"
+    _put(store / ".huggingface-shared-blobs", b"1\n")
+    for name in ("ab" + "0" * 62, "cd" + "0" * 62):
+        _put(store / name[:2] / name)
+        _put(store / name[:2] / f"{name}.refs", b"{}")
+    (folder / "blobs" / ("e" * 64)).symlink_to(f"../../blobs/ab/ab{'0' * 62}")
+    (folder / "snapshots" / COMMIT / "model.bin").symlink_to(f"../../blobs/{'e' * 64}")
+
+    found = foundhub.scan(_looked(tmp_path))
+
+    (one,) = _commits(found)
+    content = dict(one.files)["model.bin"]
+    assert content.source.endswith(f"blobs/ab/ab{'0' * 62}")
+    assert content.digest == Digest("sha256", "e" * 64)
+    assert [skip.path.rpartition("/")[2] for skip in found.skips] == [f"cd{'0' * 62}"]
+    assert {path for path in _looked(tmp_path).files if "/blobs/" in f"/{path}"} <= found.seen
 
 
 def test_hub_blob_without_a_digest_in_its_name_proves_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,129 @@
+"""Small models that stand in for those of a story, each made by the library that reads it."""
+# mypy: ignore-errors
+
+from pathlib import Path
+
+from tests.clients.scenarios import torch_models
+from tests.clients.scenarios.report import Report, digest, task
+
+
+def whisper(folder):
+    """Whisper's `base` and `medium`: narrow, but with their layers and heads; the sha256 of each."""
+    import torch  # noqa: PLC0415
+    from whisper.model import ModelDimensions, Whisper  # noqa: PLC0415
+
+    digests = {}
+    for name, layers, heads in (("base", 6, 8), ("medium", 24, 16)):
+        dims = ModelDimensions(
+            n_mels=80,
+            n_audio_ctx=1500,
+            n_audio_state=8,
+            n_audio_head=2,
+            n_audio_layer=1,
+            n_vocab=51865,
+            n_text_ctx=448,
+            n_text_state=2 * heads,
+            n_text_head=heads,
+            n_text_layer=layers,
+        )
+        path = folder / f"{name}.pt"
+        torch.save({"dims": vars(dims), "model_state_dict": Whisper(dims).state_dict()}, path)
+        digests[name] = digest(path)
+    return digests
+
+
+def siglip(folder):
+    """SigLIP with its tokenizer and image processor, in the files that transformers reads."""
+    import io  # noqa: PLC0415
+
+    import sentencepiece  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+    from transformers import (  # noqa: PLC0415
+        SiglipConfig,
+        SiglipImageProcessor,
+        SiglipModel,
+        SiglipProcessor,
+        SiglipTokenizer,
+    )
+
+    torch.manual_seed(1)
+    at = folder / "siglip"
+    at.mkdir()
+    sentences = io.StringIO("a face in the crowd\nnobody is there\na street at night\n" * 20)
+    with (at / "spiece.model").open("wb") as model:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=sentences,
+            model_writer=model,
+            vocab_size=40,
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,
+            minloglevel=2,
+        )
+    tokenizer = SiglipTokenizer(str(at / "spiece.model"), model_max_length=16)
+    images = SiglipImageProcessor(size={"height": 28, "width": 28})
+    SiglipProcessor(images, tokenizer).save_pretrained(at)
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    text = {"vocab_size": len(tokenizer), "max_position_embeddings": 16, "num_attention_heads": 2}
+    vision = {"image_size": 28, "patch_size": 14, "num_attention_heads": 2}
+    config = SiglipConfig(text_config={**small, **text}, vision_config={**small, **vision})
+    SiglipModel(config).save_pretrained(at)
+    return sorted(path.name for path in at.iterdir())
+
+
+def yamnet(folder):
+    """What is called as YAMNet is, with as many classes, packed as TF Hub has it."""
+    import tarfile  # noqa: PLC0415
+
+    import tensorflow as tf  # noqa: PLC0415
+
+    class Yamnet(tf.Module):
+        """Scores, embeddings and a spectrogram of 16 kHz sound."""
+
+        def __init__(self):
+            super().__init__()
+            self.scores = tf.Variable(tf.random.stateless_uniform([1, 521], (1, 2)))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+        def __call__(self, waveform):
+            frames = tf.maximum(tf.shape(waveform)[0] // 7680, 1)
+            return (
+                tf.repeat(self.scores, frames, axis=0),
+                tf.zeros([frames, 1024]),
+                tf.zeros([1, 64]),
+            )
+
+    tf.saved_model.save(Yamnet(), str(folder / "yamnet"))
+    with tarfile.open(folder / "yamnet.tar.gz", "w:gz") as archive:
+        for path in sorted((folder / "yamnet").rglob("*")):
+            archive.add(path, path.relative_to(folder / "yamnet"), recursive=False)
+
+
+def speaker(folder):
+    """A speaker model; its files come into `ecapa`."""
+    return torch_models.speaker_model(folder)
+
+
+def checkpoint(folder):
+    """A checkpoint of PyTorch's; its name."""
+    return torch_models.checkpoint(folder)
+
+
+def sentences(folder):
+    """A sentence model; its files come into `sentences`."""
+    return torch_models.sentence_model(folder)
+
+
+def main():
+    """Make those that are asked for."""
+    asked = task()
+    report = Report()
+    for name in asked["models"]:
+        make = globals()[name]
+        report.case(name, lambda make=make: make(Path(asked["folder"])))
+    report.send()
+
+
+if __name__ == "__main__":
+    main()
