@@ -50,6 +50,7 @@ IGNORED: Final = frozenset(
         "sec-fetch-mode",
         "user-agent",
         "x-amzn-trace-id",
+        "x-hf-download-counter",
     }
 )
 
@@ -79,7 +80,7 @@ _BLOCKS: Final = 512
 
 _TEXT: Final = rb" ?[!-~][ -~]*"
 _PLAIN: Final = re.compile(
-    rb"\r\n(?:(?:(?i:accept(?:-encoding|-language)?|sec-fetch-mode|user-agent):%b"
+    rb"\r\n(?:(?:(?i:accept(?:-encoding|-language)?|sec-fetch-mode|user-agent|x-hf-download-counter):%b"
     rb"|(?i:host): ?([!-~]+)|(?i:connection): ?(?i:keep-alive))\r\n)+\r\n\Z" % _TEXT
 )
 # What is another one in each request, or must not be remembered: a line, up to the end of it.
