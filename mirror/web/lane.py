@@ -18,14 +18,13 @@ say who they are.
 
 import asyncio
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeAlias
 
 from mirror.cache.keeper import Keeper
 from mirror.clock import Clock
-from mirror.digest import Digest
 from mirror.events import Observer, Served, ServedAlike
 from mirror.leases import Lease
 from mirror.messages import RequestHead, Terms
@@ -72,7 +71,7 @@ LARGEST: Final = 1 << 20
 # What one answer takes beside its bytes: the objects, the key, the line for the log.
 OVERHEAD: Final = 2048
 
-# How soon what went out is counted and its blobs are touched, in seconds, if nothing else is asked before.
+# How soon what went out is counted, in seconds, if nothing else is asked before.
 TOLD_WITHIN: Final = 0.1
 
 # Requests differ in their first line, the fields of one client hardly ever: so many are remembered as read.
@@ -128,20 +127,18 @@ class Prepared:
     """An answer as it goes out: *top* up to the lines that every head ends with, then *body*.
 
     With *parts* the body is sent from blobs instead. *rest* is its line in the log behind the client,
-    *blobs* are those it sends from, *size* the length of its body in bytes.
+    *size* the length of *body* in bytes.
     """
 
     top: bytes
     body: bytes
     parts: Sequence[Part] | None
-    blobs: Collection[Digest]
     size: int
     trace: Trace
     rest: str
     lease: Lease
     tally: "_Tally"
     used: bool = True
-    touched: bool = False
 
     @property
     def cost(self) -> int:
@@ -155,7 +152,6 @@ class _Tally:
 
     requests: int = 0
     sent: int = 0
-    touched: list[Prepared] = field(default_factory=list)
 
 
 class Lane:
@@ -282,9 +278,6 @@ class Lane:
         tally = kept.tally
         tally.requests += 1
         tally.sent += kept.size
-        if kept.blobs and not kept.touched:
-            kept.touched = True
-            tally.touched.append(kept)
         if self._timer is None:
             self._timer = self._loop.call_later(TOLD_WITHIN, self.tell)
 
@@ -324,20 +317,15 @@ class Lane:
         self._timer = None
         for (hub, found, status), tally in self._tallies.items():
             if tally.requests:
-                requests, sent, touched = tally.requests, tally.sent, tally.touched
-                tally.requests, tally.sent, tally.touched = 0, 0, []
+                requests, sent = tally.requests, tally.sent
+                tally.requests = tally.sent = 0
                 self._observe(ServedAlike(hub, found, status, requests, sent))
-                for kept in touched:
-                    kept.touched = False
-                    for digest in kept.blobs:
-                        self._keeper.touch(digest)
 
     def keep(
         self,
         offer: Offer,
         body: bytes = b"",
         parts: Sequence[Part] | None = None,
-        blobs: Collection[Digest] = (),
     ) -> None:
         """Keep an answer that the ordinary way gives, as far as its terms allow, and there is room.
 
@@ -355,7 +343,7 @@ class Lane:
         trace = replace(offer.trace, size=len(body))
         tally = self._tallies.setdefault((trace.hub, trace.found, trace.status), _Tally())
         rest = self._access.rest(trace, 0.0)
-        kept = Prepared(offer.top, body, parts, blobs, len(body), trace, rest, lease, tally)
+        kept = Prepared(offer.top, body, parts, len(body), trace, rest, lease, tally)
         self._drop(key)
         self.size += kept.cost
         self._kept[key] = kept

@@ -151,13 +151,12 @@ class Sender:
                 await feeds.until_ready(stretches[0])
                 for blob in {part.blob.digest: part.blob for part in stretches}.values():
                     self._keeper.touch(blob.digest)
+            if out.offer is not None and all(isinstance(part, Stretch) for part in parts):
+                # Read from their blobs each time: bytes kept in memory would hide that a blob rots.
+                self._lane.keep(out.offer, parts=parts)
             if sum(map(len, parts)) <= SMALL and (data := _gather(parts, feeds)) is not None:
-                if out.offer is not None:
-                    self._lane.keep(out.offer, data, None, {part.blob.digest for part in stretches})
                 await self._write(out, data)
                 return
-            if out.offer is not None and all(isinstance(part, Stretch) for part in parts):
-                self._lane.keep(out.offer, parts=parts)
             await self._pour(out, parts, feeds)
         finally:
             feeds.close()
