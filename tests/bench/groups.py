@@ -83,7 +83,10 @@ def run_all(scene: Scene, book: Notebook, groups: Sequence[Group], begun: float)
                 except Exception as error:  # noqa: BLE001 -- other rows can be measured still
                     left.remove(group)
                     failed = True
-                    book.lack(group.marks, f"failed: {error}")
+                    book.lack(
+                        group.marks,
+                        f"failed: {str(error).strip().rpartition(chr(10))[2] or error!r}",
+                    )
                     _say(f"        failed:\n{traceback.format_exc()}")
                 took = time.monotonic() - begun - passed
                 longest[group] = max(longest.get(group, 0.0), took)
