@@ -33,6 +33,8 @@ def main() -> None:
     """Read the command line and run."""
     parser = _parser()
     wishes = parser.parse_args()
+    if wishes.write_docs and wishes.only:
+        parser.error("--write-docs writes the whole page: leave --only out")
     try:
         marks = chosen(wishes.only) if wishes.only else frozenset(MARKS)
         saved = [report.read(path) for path in wishes.read]

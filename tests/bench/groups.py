@@ -83,7 +83,9 @@ def run_all(scene: Scene, book: Notebook, groups: Sequence[Group], begun: float)
                 except Exception as error:  # noqa: BLE001 -- other rows can be measured still
                     left.remove(group)
                     failed = True
-                    book.lack(group.marks, f"failed: {error}")
+                    # A command's last line says why; the rest stands in the traceback.
+                    said = str(error).strip().splitlines() or [repr(error)]
+                    book.lack(group.marks, f"failed: {said[-1]}")
                     _say(f"        failed:\n{traceback.format_exc()}")
                 took = time.monotonic() - begun - passed
                 longest[group] = max(longest.get(group, 0.0), took)

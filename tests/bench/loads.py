@@ -143,10 +143,13 @@ def fetch(port: int, path: str, *, method: str = "GET") -> bytes:
         return body
 
 
-def warm(port: int, paths: Sequence[str]) -> str:
-    """Have the mirror at *port* fetch *paths*, and return what it told when all of them are there."""
+def warm(port: int, paths: Sequence[str]) -> None:
+    """Have the mirror at *port* fetch *paths*; raises `RuntimeError` if it cannot."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     with contextlib.closing(connection):
         wish = json.dumps({"paths": list(paths)})
         connection.request("POST", "/-/warm", wish, {"Content-Type": "application/json"})
-        return connection.getresponse().read().decode()
+        for line in connection.getresponse().read().splitlines():
+            told = json.loads(line)
+            if told.get("state") == "failed":
+                raise RuntimeError(f"{told['path']} cannot be fetched: {told['error']}")

@@ -14,7 +14,7 @@ from tests.bench.loads import fetch
 from tests.bench.nginx import nginx_server
 from tests.bench.pairs import pair
 from tests.bench.programs import nginx
-from tests.bench.scene import HOT, MIB, Scene, redirect
+from tests.bench.scene import HOT, MIB, Scene
 from tests.mirror.running import Running
 from tests.origin import Sparse
 
@@ -29,11 +29,10 @@ def slow(scene: Scene, book: Notebook, turn: int) -> None:
     """200 and 1000 clients that read a hot file slowly, beside nginx."""
     data = scene.folder / "slow"
     if turn == 0:
-        scene.warm()
-        redirect(scene.origin, scene.swift.address[1])
+        scene.offer_hot()
         with Running(data, scene.origin) as mirror:
             scene.loads.get(mirror.address[1], HOT, scene.scale.hot)
-            mirror.settle()
+            scene.blob(data, scene.hot.name)
     for key in _SLOW:
         mine, its = pair(
             turn, partial(_mirror_grows, scene, key, data), partial(_nginx_grows, scene, key)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import random
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from tests.bench.nginx import Nginx, nginx_server
 from tests.bench.olah import olah_server
 from tests.house.certificates import Authority
 from tests.mirror.running import Running
-from tests.origin import Origin
+from tests.origin import Origin, Repo
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
@@ -31,6 +32,8 @@ GIB: Final = 1 << 30
 PACE: Final = 100_000_000
 REPO: Final = "bench/model"
 HOT: Final = f"/{REPO}/resolve/main/hot.bin"
+# Clients have the last byte of a file a moment before it has its name.
+_PUBLISHED: Final = 60.0
 _PEERS_SECONDS: Final = 180.0
 _LOOPBACK: Final = "http://127.0.0.1"
 _T = TypeVar("_T")
@@ -73,6 +76,7 @@ class Scene:
         self._stack = stack
         self.nginx_named = nginx_named
         self.peers = peers
+        self._offered: Repo | None = None
         self.limit = scale.limit + (_PEERS_SECONDS if peers else 0)
         cores = sorted(os.sched_getaffinity(0))
         self.core, self.other = cores[-1], cores[0]
@@ -141,17 +145,25 @@ class Scene:
     @cached_property
     def mirror(self) -> Running:
         """The mirror that has the hot file, on `core`."""
-        self.origin.add_repo("models", REPO, {"hot.bin": self.hot}, lfs=("*.bin",), xet=False)
-        redirect(self.origin, self.swift.address[1])
+        self.offer_hot()
         with processes.on_cores({self.core}):
             mirror = self.keep(Running(self.folder / "data", self.origin))
         self.loads.get(mirror.address[1], HOT, self.scale.hot)
-        mirror.settle()
+        self.blob(mirror.data, self.hot.name)
         return mirror
 
     def warm(self) -> None:
-        """Let upstream have the hot file, and the mirror."""
-        self.mirror.settle()
+        """Let upstream have the hot file and the mirror, too, and send what is asked for next."""
+        self.offer_hot()
+        self.blob(self.mirror.data, self.hot.name)
+
+    def offer_hot(self) -> None:
+        """Let upstream have the hot file, and send it without a pace."""
+        if self._offered is None:
+            self._offered = self.origin.add_repo(
+                "models", REPO, {"hot.bin": self.hot}, lfs=("*.bin",), xet=False
+            )
+        redirect(self.origin, self.swift.address[1])
 
     @property
     def port(self) -> int:
@@ -168,8 +180,7 @@ class Scene:
     @cached_property
     def secure_mirror(self) -> Running:
         """A mirror that speaks TLS and has the hot file, on `core`."""
-        self.warm()
-        redirect(self.origin, self.swift.address[1])
+        self.offer_hot()
         issued = self.authority.issue("DNS:localhost,IP:127.0.0.1")
         flags = ("--tls-cert", str(issued.certificate), "--tls-key", str(issued.key))
         with processes.on_cores({self.core}):
@@ -201,8 +212,18 @@ class Scene:
             raise RuntimeError(f"{url} gave {said} bytes, and {size} were wanted")
 
     def blob(self, data: Path, digest: str) -> Path:
-        """The file of a blob in a data folder."""
-        return next(data.glob(f"*/blobs/sha256/*/{digest}"))
+        """The file of a blob in a data folder, once it has its name.
+
+        Raises `RuntimeError` if it gets none.
+        """
+        deadline = time.monotonic() + _PUBLISHED
+        while True:
+            found = list(data.glob(f"*/blobs/sha256/*/{digest}"))
+            if found:
+                return found[0]
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the mirror did not store {digest}")
+            time.sleep(0.02)
 
     @contextmanager
     def fresh_mirror(
@@ -245,8 +266,7 @@ class Scene:
     @cached_property
     def olah(self) -> processes.Server:
         """The olah that has the hot file, on `core`."""
-        self.warm()
-        redirect(self.origin, self.swift.address[1])
+        self.offer_hot()
         folder = self.folder / "olah"
         with processes.on_cores({self.core}):
             server = self.keep(olah_server(folder, self.hub, self.swift.address[1]))

@@ -53,7 +53,8 @@ class Tools:
             scene.origin.add_repo("models", name, named, lfs=("*.bin",), xet=False)
             with Running(self._data(name), scene.origin) as mirror:
                 warm(mirror.address[1], [f"/{name}/resolve/main/{file}" for file in named])
-                mirror.settle()
+                for file in files:
+                    scene.blob(mirror.data, file.name)
         for name, file in ((_LITTLE, little), (_BYTES, scene.hot)):
             self._lay_out(name, file)
 
@@ -74,26 +75,32 @@ class Tools:
         (repo / "snapshots" / commit / "model.bin").symlink_to(f"../../blobs/{file.name}")
 
     def verify(self, scene: Scene, book: Notebook, turn: int) -> None:
-        """Every stored byte read and hashed again: on one core beside openssl, and on two beside one."""
+        """Every stored byte read and hashed again: on one core beside openssl, and on two beside one.
+
+        On one core CPU seconds count, which are those of the clock on a machine that does nothing else.
+        """
         self._prepare(scene)
 
-        def mirror(cores: frozenset[int]) -> float:
+        def mirror(cores: set[int]) -> tuple[float, float]:
             with processes.on_cores(cores):
-                took = [
-                    _command("verify", self._data(name), "--data").seconds
-                    for name in (_BYTES, _LITTLE)
-                ]
-            return _rate(scene.scale.tools, took[0] - took[1])
+                much, little = (
+                    _command("verify", self._data(name), "--data") for name in (_BYTES, _LITTLE)
+                )
+            return (
+                _rate(scene.scale.tools, much.cpu - little.cpu),
+                _rate(scene.scale.tools, much.seconds - little.seconds),
+            )
 
         def openssl() -> float:
             with processes.on_cores({scene.core}):
-                took = processes.run([_openssl(), "dgst", "-sha256", *self._files]).seconds
+                took = processes.run([_openssl(), "dgst", "-sha256", *self._files]).cpu
             return _rate(scene.scale.tools, took)
 
-        one, its = pair(turn, partial(mirror, frozenset({scene.core})), openssl)
-        book.note("verify-rate", one, its)
+        one, its = pair(turn, partial(mirror, {scene.core}), openssl)
+        book.note("verify-rate", one[0], its)
         if len(scene.cores) > 1:
-            book.note("verify-cores", mirror(frozenset({scene.core, scene.other})), one)
+            both = mirror({scene.core, scene.other})
+            book.note("verify-cores", both[1], one[1])
 
     def adopt(self, scene: Scene, book: Notebook, turn: int) -> None:
         """A client's cache taken over by copies, beside openssl that hashes the same file."""

@@ -112,6 +112,7 @@ def test_command_ends_with_1_when_a_floor_is_missed(tmp_path: Path, rate: float,
 def test_command_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     """A mark that no row has, and a file that is no run, are named."""
     assert "no row is called G99" in _command("--only", "G99").stderr
+    assert "leave --only out" in _command("--only", "G6", "--write-docs").stderr
     assert "nothing.json" in _command("--read", str(tmp_path / "nothing.json")).stderr
 
 
