@@ -138,9 +138,12 @@ def test_rows_are_looked_up_once_between_commits(
     """The same question costs one look, a use changes nothing of that, and a fact is seen at once."""
     asked: list[object] = []
     look = catalog._file._row
-    monkeypatch.setattr(
-        catalog._file, "_row", lambda *query: (asked.append(query), look(*query))[1]
-    )
+
+    def noted(*query: object) -> object:
+        asked.append(query)
+        return look(*query)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(catalog._file, "_row", noted)
     catalog.record([Ref(REPO, "main", COMMIT, NOON)]).result()
     catalog.stored([(sha256("a"), 1)]).result()
     for _ in range(3):
