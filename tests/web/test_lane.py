@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -23,7 +24,9 @@ from mirror.web import wire
 from mirror.web.connection import Connection
 from mirror.web.plaintext import PlainTokens
 from mirror.web.serve import Door
+from mirror.web.tls import ServingTls
 from tests.doubles.scripted_keeper import ScriptedBlob, ScriptedKeeper
+from tests.house.certificates import Authority
 from tests.web.client import Client
 from tests.web.door import LOOPS, door, run, until
 
@@ -600,6 +603,42 @@ def test_stopping_mirror_answers_nothing_more(loop: str) -> None:
             await opened.stop()
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
                 await exchange(client, GET)
+
+    run(loop, main())
+
+
+@loops
+def test_kept_answers_go_out_by_tls(loop: str, tmp_path: Path) -> None:
+    """Over HTTPS the lane gives the same: short ones, long ones, and files by copy."""
+
+    async def main() -> None:
+        clock, authority = FixedClock(), Authority(tmp_path)
+        issued = authority.issue("DNS:m")
+        keeper = Open(clock)
+        long = json.dumps(list(range(100_000))).encode()
+        keeper.scripts["/long"] = Answer(200, (), (long,), hub="h")
+        file = ScriptedBlob(tmp_path, bytes(range(256)) * 2048)
+        keeper.serve("/file", file, hub="h")
+        tls = ServingTls.of(issued.certificate, issued.key, clock)
+        context = ssl.create_default_context(cafile=str(authority.file))
+        async with door(keeper, clock=clock, prepared=2 << 20, tls=tls) as url:
+            port = int(url.rpartition(":")[2])
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=context, server_hostname="m"
+            )
+            for path in (b"/doc", b"/long", b"/file"):
+                got = []
+                for _ in range(3):
+                    writer.write(GET.replace(b"/doc", path))
+                    top = await reader.readuntil(b"\r\n\r\n")
+                    length = int(top.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                    got.append(top + await reader.readexactly(length))
+                assert got == [got[0]] * 3
+                assert b"https://m" in got[0] or path != b"/doc"
+            writer.close()
+            with suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
+        assert [head.path for head in keeper.asked] == ["/doc", "/long", "/file"]
 
     run(loop, main())
 
