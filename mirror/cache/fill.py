@@ -42,6 +42,9 @@ LINGER: Final = 5.0
 # How long bytes may come together before waiting readers are told again, in seconds: at 100 MB/s a
 # megabyte for each of them, where a message for every chunk that came would wake all of them 400 times.
 LOOK: Final = 0.01
+# Near its end a blob is looked at more often: what is late there is late for good.
+LAST: Final = 8 << 20
+LAST_LOOK: Final = 0.002
 
 # How long the worker thread waits for the event loop to hear of its ending before it tells it again, in
 # seconds: a message is lost where there is no memory for it.
@@ -208,7 +211,8 @@ class Fill:
             if not waiter.done():
                 waiter.set_result(None)
         if waiters and self._looking is None and not self.ended:
-            self._looking = self._loop.call_later(LOOK, self._look)
+            soon = LOOK if self._seen + LAST < self.size else LAST_LOOK
+            self._looking = self._loop.call_later(soon, self._look)
 
     def _look(self) -> None:
         self._looking = None

@@ -301,10 +301,10 @@ class Work:
         """Say when and how to go on after *error*, or raise it; the lock is held."""
         restart = isinstance(error, RestartNeededError)
         now = self._reach.clock.monotonic()
+        began, self._begun = self._begun, False
         if restart:
             self._ranged = False
-            if self._begun and not self._active and not self._host:
-                self._begun = False
+            if began and not self._active and not self._host:
                 return  # Whoever has no parts sends all of it, and nothing was taken yet.
         if self._active and self._host:
             # Others go on, and bring what this one did not: that is no failed try of the fill.

@@ -308,12 +308,15 @@ class Transfers:
         buffer = memoryview(bytearray(min(BUFFER if total > PART else BUFFER // 2, total)))
         got = 0
         with stop.cutting(found.wire.cut):
-            while got < total:
+            while (
+                got < total
+            ):  # In smaller steps towards the end: a client's last bytes wait for all.
                 trouble: Exception | None = None
                 size = 0
                 try:
                     if got >= EAGER:
-                        found.wire.gather(min(GATHER, total - got))
+                        left = total - got
+                        found.wire.gather(min(GATHER, left if total <= PART else max(left // 4, 1)))
                     size = found.body.receive(buffer[: total - got])
                 except _FOREIGN as error:
                     trouble = error

@@ -233,7 +233,7 @@ def test_fills_publish_many_small_blobs_together(tmp_path: Path) -> None:
 def test_fills_tell_readers_of_much_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Readers who wait are woken a hundred times a second at most, however small the pieces are."""
+    """Readers who wait are woken some hundred times a second at most, however small the pieces are."""
     woken: list[float] = []
     wake = fill_module.Fill._wake
 
@@ -252,7 +252,7 @@ def test_fills_tell_readers_of_much_at_a_time(
             assert await read(await here.fills.follow(wanted, None)) == CONTENT
             seconds = time.monotonic() - began
             # Three more: for the first bytes, for those that nobody waited for, and for the end.
-            assert len(woken) <= seconds / fill_module.LOOK + 3
+            assert len(woken) <= seconds / fill_module.LAST_LOOK + 3
             await here.fills.settle()
 
     asyncio.run(main())
