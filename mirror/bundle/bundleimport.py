@@ -7,7 +7,7 @@ there nothing outside its stage has changed; what was verified stays there for t
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mirror.bundle import bundletar
 from mirror.bundle.adoptaddresses import FIRST_USE
@@ -25,7 +25,7 @@ from mirror.bundle.bundleparts import AnySource, opened
 from mirror.bundle.bundleparts import Parts as FileParts
 from mirror.bundle.bundlepublish import SERIES, publish
 from mirror.bundle.bundlesigning import check
-from mirror.bundle.bundlestage import SMALL, Stage, git_names
+from mirror.bundle.bundlestage import AGAIN, SMALL, Stage, changed, git_names
 from mirror.bundle.bundletar import BundleError
 from mirror.bundle.jobs import Watch
 from mirror.bundle.parts import Parts
@@ -34,8 +34,6 @@ from mirror.index.lines import Line, Link, Note, decode
 from mirror.index.records import SnapshotRecord, read_record
 from mirror.names import Alias, Reply, Repo
 from mirror.store import durable
-
-_KEPT: Final = "What was checked is kept: the next try goes on from it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +80,7 @@ class Import:
             return self._import(source)
         except BundleError as error:
             blame = source.blame()
-            hint = f"Copy it again from where it was exported. {_KEPT}" if blame else error.hint
+            hint = AGAIN if blame else error.hint
             said = " ".join(filter(None, ("The bundle is refused.", blame, error.message)))
             raise BundleError(said, hint=hint) from error
         finally:
@@ -195,7 +193,7 @@ class Import:
                 data = source.read(member.size)
                 bundletar.pad(source, member.size)
                 if Member.of(data) != member:
-                    raise BundleError(f"The bytes of {name} are others.")
+                    raise changed(name)
                 if name == JOURNAL:
                     lines = read_lines(data, {item.repo for item in manifest.repos})
                 else:

@@ -36,6 +36,21 @@ _PIECE: Final = 4 << 20
 _KEPT: Final = 7 * 86400.0
 
 
+#: What helps against a damaged copy.
+AGAIN: Final = (
+    "Copy it again from where it was exported. "
+    "What was checked is kept: the next try goes on from it."
+)
+
+
+def changed(name: str) -> BundleError:
+    """The error of a member *name* with other bytes than the manifest says."""
+    return BundleError(
+        f"The bytes of {name} are not those that the manifest names: it was damaged on the way.",
+        hint=AGAIN,
+    )
+
+
 class Stage:
     """The folder of one bundle."""
 
@@ -147,7 +162,7 @@ class Stage:
                     at += len(data)
                     advance(len(data))
                 if whole.hexdigest() != blob.hex:
-                    raise BundleError(f"The bytes of {blob.blob} are others.")
+                    raise changed(blob.blob)
                 if git is not None and git.differs() is not None:
                     raise BundleError(f"{blob.blob} is not {git_sha1}, as its journal says.")
                 if blob.size > PIECE:

@@ -129,7 +129,9 @@ def test_a_bundle_of_other_hosts_models_serves_their_clients(
 
     flip(bundle, bundle.stat().st_size // 2)
     taking = ("--data", offline, "--signers", key.signers)
-    assert modelmirror("import", bundle, *taking).code == 1
+    done = modelmirror("import", bundle, *taking)
+    assert (done.code, "it was damaged on the way" in done.err) == (1, True), done.err
+    assert "Copy it again" in done.err
     flip(bundle, bundle.stat().st_size // 2)
     done = modelmirror("import", bundle, *taking, "--json")
     assert done.code == 0, done.err

@@ -114,12 +114,14 @@ def test_https_in_and_out_behind_a_proxy(
         mirror.wait_for(lambda: "407" in mirror.log.read_text())
 
     assert set(proxy.lines) == {"CONNECT hub.test:443 HTTP/1.1"}
+    with Running(tmp_path / "data", origin, (*flags, "--offline"), settings):
+        pass  # Nobody is asked then, and nothing of a proxy is said a second time.
     log = mirror.log.read_text()
     hidden = base64.b64encode(f"site:{PASSWORD}".encode()).decode()
     for text in (log, page, metrics, said.decode()):
         assert PASSWORD not in text
         assert hidden not in text
-    assert f"Upstream is asked through 127.0.0.1:{proxy.port} for https." in log
+    assert log.count(f"Upstream is asked through 127.0.0.1:{proxy.port} for https.") == 1
     assert not any("proxy-authorization" in seen.headers for seen in origin.log)
     for name, _ in files_below(mirror.data):
         data = (mirror.data / name).read_bytes()

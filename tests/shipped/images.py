@@ -23,7 +23,7 @@ BASE: Final = "localhost/base"
 _CACHE: Final = ROOT / ".cache" / "shipped"
 _PACKAGES: Final = "python3,python3-venv,ca-certificates"
 _BUILD_SECONDS: Final = 600
-_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
+PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 # $1 is the root, $2 the user's number, $3 the group's, $4 the working folder; the mounts come before.
 _CONFINE: Final = """
@@ -236,7 +236,7 @@ class Container:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={"PATH": _PATH},
+            env={"PATH": PATH},
         )
 
     def run(self, instead: Sequence[str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -247,15 +247,16 @@ class Container:
             text=True,
             check=False,
             timeout=120,
-            env={"PATH": _PATH},
+            env={"PATH": PATH},
         )
 
     def _mounts(self) -> str:
         lines = [f'mount -t tmpfs -o mode=1777 tmpfs "$1{path}"' for path in self.temporary]
         for outside, inside, access in self.volumes:
             place = f'"$1"{shlex.quote(inside)}'
+            made = f'mkdir -p "$(dirname {place})" && touch {place}'
             lines += [
-                f"mkdir -p {place}",
+                made if outside.is_file() else f"mkdir -p {place}",
                 f"mount --bind {shlex.quote(str(outside))} {place}",
                 f"mount -o remount,bind,{access} {place}",
             ]
