@@ -74,7 +74,7 @@ class Shelf:
         if digest is None:
             return None
         source = self._layout.blob(digest)
-        path = self._folder / f"new-{secrets.token_hex(8)}"
+        path = self._temporary()
         try:
             if not self._given(source, path) or sha256_if_right(path, file) != digest.hex:
                 durable.remove(path)
@@ -106,6 +106,10 @@ class Shelf:
         durable.remove(came.path)
         return taken
 
+    def _temporary(self) -> Path:
+        """A fresh name, which the next export removes if this one is killed."""
+        return self._folder / f"new-{secrets.token_hex(8)}"
+
     def _name_of(self, file: File) -> Digest | None:
         """The name in the store of what *file* must be, if it has one: small files of the Hub have git's."""
         digest = file.digest
@@ -126,8 +130,7 @@ class Shelf:
         """Whether files can share anything with the store at all, as is wanted."""
         if self._links is not Links.REFLINK:
             return self._links is Links.HARD
-        probe = self._folder / "probe"
-        durable.remove(probe)
+        probe = self._temporary()  # one's own: several threads may ask at once
         try:
             return clone(self._layout.lock, probe)
         except OSError:
@@ -139,7 +142,7 @@ class Shelf:
         """Put the blob at *path* in the way that is wanted, or the next best one."""
         if self._linked(source, path):
             return True
-        if self._links is not Links.NONE and clone(source, path):
+        if self._links is not Links.NONE and self._shares and clone(source, path):
             return True
         copy(source, path)
         return True
