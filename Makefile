@@ -37,11 +37,12 @@ help: ## list the targets
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo 'This Python cannot make virtual environments.' >&2; \
 		echo 'On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	@echo 'Setting up .venv, once: about half a minute.' >&2
+	@$(PYTHON) -m venv .venv
 	@touch $@
 
 .venv/run: .venv/made requirements.lock
-	$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --require-hashes -r requirements.lock
 	@touch $@
 
 .venv/dev: .venv/run requirements-dev.lock
@@ -50,7 +51,7 @@ help: ## list the targets
 
 # Editable, without dependencies and without a build environment: everything it needs is in the lock.
 .venv/package: .venv/run pyproject.toml mirror/__init__.py
-	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: .venv

@@ -33,6 +33,7 @@ class Settings:
     min_free: int
     strict: bool
     metrics: str
+    metrics_token_file: Path | None
     drain: float
     log_level: str
     log_format: str
@@ -58,6 +59,7 @@ class Settings:
     access_deny_files: tuple[str, ...]
     limits_connections: int
     limits_connections_per_address: int
+    limits_prepared: int
     bundle_signers: Path | None
     bundle_unsigned: bool
     scrub_period: float | None
@@ -224,7 +226,8 @@ SETTINGS: Final = (
     Setting("quota", "quota", _optional_size, "", "The most the store may hold; empty for no limit but the disk's."),
     Setting("min_free", "min_free", parse_size, "1GiB", "Room on the disk that the store leaves alone."),
     Setting("strict", "strict", _boolean, "false", "Send no byte of a cold blob, of ranges too, before its digest matched."),
-    Setting("metrics", "metrics", _one_of("on", "off"), "on", "Whether /-/metrics answers."),
+    Setting("metrics", "metrics", _one_of("on", "off", "token"), "on", "Whether /-/metrics answers: to all, to nobody, or to a token."),
+    Setting("metrics_token_file", "metrics_token_file", _optional_path, "", "A file that holds the token that metrics = token wants."),
     Setting("drain", "drain", parse_span, "30s", "How long a stop waits for running downloads."),
     Setting("log_level", "log_level", _one_of("debug", "info", "warning", "error"), "info", "What is logged on standard error."),
     Setting("log_format", "log_format", _one_of("text", "json"), "text", "How it is logged: lines for people, or one JSON object a line."),
@@ -250,6 +253,7 @@ SETTINGS: Final = (
     Setting("access_deny_files", "access.deny_files", _list, "", "Patterns of files that are not."),
     Setting("limits_connections", "limits.connections", _positive, "4096", "Most connections of clients at once."),
     Setting("limits_connections_per_address", "limits.connections_per_address", _count, "0", "Most of them from one address; 0 for no such limit."),
+    Setting("limits_prepared", "limits.prepared", parse_size, "16MiB", "Memory for answers that are kept to be given again at once; 0 keeps none."),
     Setting("bundle_signers", "bundle.signers", _optional_path, "", "A file of allowed signers: whose bundles are imported."),
     Setting("bundle_unsigned", "bundle.unsigned", _boolean, "false", "Import bundles that nobody has to have signed, too."),
     Setting("scrub_period", "scrub.period", _span_or_off, "7d", "How long reading everything that is stored again may take; off for never."),

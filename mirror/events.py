@@ -61,6 +61,17 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedAlike:
+    """So many *requests* were answered out of memory, each within a moment; *sent* is of all together."""
+
+    hub: str
+    found: str
+    status: int
+    requests: int
+    sent: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evicted:
     """Room was made: *blobs* went, and *size* bytes in all."""
 
@@ -104,5 +115,7 @@ class Alarm:
     detail: str
 
 
-Event: TypeAlias = Asked | FillStarted | FillEnded | Fetched | Served | Evicted | Scrubbed | Alarm
+Event: TypeAlias = (
+    Asked | FillStarted | FillEnded | Fetched | Served | ServedAlike | Evicted | Scrubbed | Alarm
+)
 Observer: TypeAlias = Callable[[Event], None]

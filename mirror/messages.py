@@ -4,7 +4,7 @@ Two doors exist: clients come in by one (`RequestHead`, `Answer`), upstream is a
 (`UpstreamRequest`, `Response`). Between them everything is a value, so hubs can be pure functions.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -21,7 +21,8 @@ class RequestHead:
 
     *path* is the raw target's path, still percent-encoded, beginning with ``/``; *query* the raw query
     without its ``?``; *headers* have lower-case names and no ``authorization``, which is *credential*;
-    *base_url* is how this client reaches the mirror, without a trailing slash.
+    *base_url* is how this client reaches the mirror, without a trailing slash. With *again* whoever asks
+    could make use of the `Terms` on which the answer may be given again.
     """
 
     method: str
@@ -30,6 +31,7 @@ class RequestHead:
     headers: Mapping[str, str]
     credential: Credential | None
     base_url: str
+    again: bool = False
 
     @property
     def only_stored(self) -> bool:
@@ -141,6 +143,20 @@ Segment: TypeAlias = bytes | Span
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """On which an answer may be given again, to whoever sends the same request: what `Leases.grant` takes.
+
+    It rests on *about* (repos, and the digests of blobs that are here) as they were after *as_of* changes,
+    and is good from wall time *since* until *until* as long as they stay so.
+    """
+
+    about: frozenset[Hashable]
+    as_of: int
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer to a client.
 
@@ -148,7 +164,8 @@ class Answer:
     from *body*, *etag* (strong, without quotes) and *ranges* (whether Range applies). A *derived*
     body is made before the door sees the answer. *found* is how the
     answer was found (RFC 9211: ``hit``, ``stale``, ``miss``, ``collapsed``; or ``bypass``). *credential*
-    is what a fill of the body may borrow, in memory only; *hub* is whose answer it is, for the counters.
+    is what a fill of the body may borrow, in memory only; *hub* is whose answer it is, for the counters;
+    *terms* are those on which everybody may be given it again, `None` where it is good for once.
     """
 
     status: int
@@ -160,6 +177,7 @@ class Answer:
     credential: Credential | None = field(default=None, repr=False)
     hub: str = ""
     derived: Derived | None = None
+    terms: Terms | None = None
 
     @property
     def size(self) -> int:

@@ -7,12 +7,12 @@ folder at rest, and the check of settings.
 from collections.abc import Callable, Sequence
 
 from mirror.cache.gate import Gate
-from mirror.cache.owntoken import OwnToken
+from mirror.cache.owntoken import OwnToken, token_in
 from mirror.cache.rules import Rules
 from mirror.cache.users import Users
 from mirror.clock import Clock, SystemClock
 from mirror.config import Settings
-from mirror.errors import MirrorError
+from mirror.errors import ConfigError, MirrorError
 from mirror.hubs import registry
 from mirror.hubs.base import Hub
 from mirror.store.layout import Layout
@@ -40,6 +40,7 @@ def examine(settings: Settings) -> list[MirrorError]:
         lambda: tls_context(settings.upstream_ca),
         lambda: policy_of(settings),
         lambda: proxies_of(settings),
+        lambda: metrics_token_of(settings),
         Layout(settings.data).examine,
     )
     for look in looks:
@@ -67,6 +68,21 @@ def gate_of(settings: Settings, clock: Clock) -> Gate:
             users=settings.access_users is not None,
         ),
     )
+
+
+def metrics_token_of(settings: Settings) -> str:
+    """The token without which nobody reads the metrics, ``""`` where none is wanted.
+
+    Raises `ConfigError` for a token without the wish for one, or the other way round: metrics that were
+    thought closed would be open.
+    """
+    file = settings.metrics_token_file
+    if (settings.metrics == "token") != (file is not None):
+        raise ConfigError(
+            "Metrics that want a token go with a file that holds it.",
+            hint="Set metrics = token and metrics_token_file, both or neither.",
+        )
+    return "" if file is None else token_in(file)
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -30,7 +30,7 @@ from typing import Final, Self
 
 from mirror import __version__
 from mirror.bundle.adoptasking import Upstream
-from mirror.bundle.adoptparts import Parts
+from mirror.bundle.parts import Parts
 from mirror.bundle.works import Works
 from mirror.cache.asking import Asking
 from mirror.cache.bodies import Bodies
@@ -44,12 +44,13 @@ from mirror.cache.outage import Outages
 from mirror.cache.pullthrough import PullThrough
 from mirror.cache.shelf import Shelf
 from mirror.cache.unwell import Unwell
-from mirror.clock import Clock, SystemClock
+from mirror.clock import SystemClock
 from mirror.config import Settings
 from mirror.events import Alarm, Event, Observer
 from mirror.hubs import registry
 from mirror.index.grants import Grants
-from mirror.parts import gate_of, hubs_of, policy_of, proxies_of
+from mirror.leases import Leases
+from mirror.parts import gate_of, hubs_of, metrics_token_of
 from mirror.store import durable, residency
 from mirror.store.blobs import DiskStore
 from mirror.store.draft import Draft
@@ -67,22 +68,14 @@ from mirror.upkeep.lastuse import LastUse
 from mirror.upkeep.orders import Orders
 from mirror.upkeep.pins import Pins
 from mirror.upkeep.running import boot_id
-from mirror.upstream.addresses import Addresses
-from mirror.upstream.client import Client
-from mirror.upstream.clients import open_clients
-from mirror.upstream.contract import Timeouts
-from mirror.upstream.transfer import Transfers
 from mirror.upstream.trust import tls_context
+from mirror.wayout import way_out
 from mirror.web.control import listen
 from mirror.web.serve import Door
 from mirror.web.tls import ServingTls
 
 # Threads for reads that may block, for publishing and for records: beyond this the disk is the limit.
 DISK_THREADS: Final = 8
-
-# Seconds for a connection to upstream: one lost SYN is repeated after one, and clients that wait for the
-# answer give up after 10. What cannot be connected to is told within 4 s.
-CONNECT: Final = 3.0
 
 _LOG: Final = logging.getLogger("modelmirror")
 
@@ -123,11 +116,15 @@ class Mirror:
             self._door.hurry()
 
     async def _compose(self, stack: AsyncExitStack) -> None:
-        settings, clock, telemetry = self._settings, SystemClock(), Telemetry()
+        settings, clock, telemetry, leases = self._settings, SystemClock(), Telemetry(), Leases()
+        # 25 ms of a thread, which pass while the disk is waited for.
+        trust = _pool(stack, 1, "trust").submit(tls_context, settings.upstream_ca).result
 
         # What cannot be used is said before anything is touched.
-        tls = ServingTls.of(settings.tls_cert, settings.tls_key, clock)
-        gate = gate_of(settings, clock)
+        tls, gate = (
+            ServingTls.of(settings.tls_cert, settings.tls_key, clock),
+            gate_of(settings, clock),
+        )
 
         # The data folder, held alone from here on.
         layout = Layout(settings.data)
@@ -151,6 +148,7 @@ class Mirror:
             residency=seeing,
             observe=observe,
             lost=lambda digest: index.catalog.dropped([digest]),
+            gone=leases.changed,
         )
         stack.callback(store.close)
         partials = Partials(layout, ledger, residency=seeing)
@@ -164,6 +162,7 @@ class Mirror:
                 lambda sentence: observe(Alarm("damaged", sentence)),
                 boot=boot_id(),
                 refused=lambda sentence: observe(Alarm("index-held", sentence)),
+                leases=leases,
             )
         )
         hubs = hubs_of(settings, secret)
@@ -172,10 +171,10 @@ class Mirror:
         evictor = Evictor(
             store, partials, index.catalog, lambda: pins.digests() | works.held(), observe
         )
-        grants = Grants(index.journal)
+        grants = Grants(index.journal, leases.break_all)
 
         # The way out.
-        client, transfers = await _way_out(stack, settings, clock, observe)
+        client, transfers = await way_out(stack, settings, clock, trust, observe)
 
         # The engine.
         disk = _pool(stack, DISK_THREADS, "disk")
@@ -248,6 +247,7 @@ class Mirror:
             outages=outages,
             granted=grants.admits,
             gate=gate,
+            leases=leases,
         )
         stack.push_async_callback(pull.close)
         keeper = LocalKeeper(
@@ -269,6 +269,7 @@ class Mirror:
                 "cache_folder": str(settings.data),
             },
             open_hubs=registry.open_hubs(),
+            leases=leases,
         )
         stack.callback(keeper.write_touches)
         desk = Desk(
@@ -307,9 +308,27 @@ class Mirror:
         if not self._doors:
             return
         await listen(stack, layout.control, self.orders)
+        await self._open(
+            stack, keeper, Shelf(index.catalog, hubs, clock), tls, telemetry, observe,
+            prepared=0 if gate.knows_callers else settings.limits_prepared,
+        )  # fmt: skip
+
+    async def _open(
+        self,
+        stack: AsyncExitStack,
+        keeper: LocalKeeper,
+        shelf: Shelf,
+        tls: ServingTls | None,
+        telemetry: Telemetry,
+        observe: Observer,
+        *,
+        prepared: int,
+    ) -> None:
+        """Open the door for everybody; *prepared* answers are kept in so many bytes."""
+        settings = self._settings
         self._door = Door(
             keeper,
-            shelf=Shelf(index.catalog, hubs, clock),
+            shelf=shelf,
             host=settings.host,
             port=settings.port,
             listener=self._at,
@@ -317,11 +336,13 @@ class Mirror:
             public_url=settings.public_url,
             trusted_proxies=settings.trusted_proxies,
             strict=settings.strict,
-            metrics=_metrics(telemetry, keeper) if settings.metrics == "on" else None,
+            metrics=None if settings.metrics == "off" else _metrics(telemetry, keeper),
+            metrics_token=metrics_token_of(settings),
             observe=observe,
             drain=settings.drain,
             connections=settings.limits_connections,
             per_address=settings.limits_connections_per_address,
+            prepared=prepared,
             access=sys.stderr.write if settings.log_level in {"debug", "info"} else None,
             access_json=settings.log_format == "json",
         )
@@ -333,26 +354,6 @@ async def _begin(stack: AsyncExitStack, works: Works) -> None:
     """Finish what a crash cut short of *works*, before anybody is served; they end with *stack*."""
     await asyncio.to_thread(works.prepare)
     stack.push_async_callback(asyncio.to_thread, works.close)
-
-
-async def _way_out(
-    stack: AsyncExitStack, settings: Settings, clock: Clock, observe: Observer
-) -> tuple[Client, Transfers]:
-    """The two clients that ask upstream, and nothing else does."""
-    policy, proxies = policy_of(settings), proxies_of(settings)
-    if str(proxies) and not settings.offline:
-        _LOG.info("Upstream is asked through %s.", proxies)
-    addresses = Addresses(lambda host: policy.named(host) or proxies.named(host), clock)
-    return await open_clients(
-        stack,
-        policy,
-        addresses,
-        trust=tls_context(settings.upstream_ca),
-        clock=clock,
-        observe=observe,
-        timeouts=Timeouts(connect=CONNECT),
-        proxies=proxies,
-    )
 
 
 def _ages(settings: Settings) -> Ages:

@@ -57,6 +57,7 @@ BAD_IMPORTS: Final = (
     ("door-of-the-wire", "mirror/cache/fill.py", "import aiohttp"),
     ("door-of-the-database", "mirror/web/app.py", "import sqlite3"),
     ("door-of-the-database", "mirror/cache/facts.py", "import diskcache"),
+    ("door-of-the-checksum", "mirror/web/body.py", "from zlib_ng import zlib_ng"),
     ("door-of-the-counters", "mirror/web/app.py", "import prometheus_client"),
     ("door-of-the-person", "mirror/web/app.py", "import click"),
     ("serve-without-the-client", "mirror/wiring.py", "import huggingface_hub"),

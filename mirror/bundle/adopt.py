@@ -10,7 +10,7 @@ from typing import Final
 
 from mirror.bundle.adoptaddresses import Addresses
 from mirror.bundle.adoptcommits import Commits, Loose
-from mirror.bundle.adoptparts import Options, Parts
+from mirror.bundle.adoptoptions import Options
 from mirror.bundle.adoptplan import NOT_ALLOWED, Conclusion, Planned, Planning, Wanted
 from mirror.bundle.adoptreport import Outcome, Report, Tally
 from mirror.bundle.adopttake import ChangedError, Finished, Taking
@@ -18,6 +18,7 @@ from mirror.bundle.found import Found, FoundAddress, FoundCommit, FoundDocument,
 from mirror.bundle.foundall import SCANNERS
 from mirror.bundle.foundtree import Tree, look
 from mirror.bundle.jobs import StoppedError, Watch
+from mirror.bundle.parts import Parts
 from mirror.digest import GIT_SHA1, SHA256, Digest
 from mirror.errors import DigestMismatchError, MirrorError, StoreFullError
 from mirror.index.grants import EVERYONE

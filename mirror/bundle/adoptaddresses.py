@@ -10,7 +10,6 @@ from functools import partial
 from typing import Final
 
 from mirror.bundle.adoptarchive import tar_of, zip_of
-from mirror.bundle.adoptparts import Asked, earlier
 from mirror.bundle.adoptplan import (
     NOT_ALLOWED,
     Conclude,
@@ -22,6 +21,7 @@ from mirror.bundle.adoptplan import (
 from mirror.bundle.adoptreport import Outcome
 from mirror.bundle.found import Content, FoundAddress, FoundDocument
 from mirror.bundle.foundtree import Tree
+from mirror.bundle.parts import Asked, earlier
 from mirror.cache.facts import View
 from mirror.digest import SHA256, Digest
 from mirror.errors import MirrorError, QuestionError

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mirror.bundle.adoptparts import Asked
+from mirror.bundle.parts import Asked
 from mirror.cache.asking import Asking, Voice
 from mirror.cache.facts import Lifetimes, View
 from mirror.clock import Clock

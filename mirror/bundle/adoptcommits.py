@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from mirror.bundle.adoptparts import Asked, Parts, earlier, moved
 from mirror.bundle.adoptplan import Conclusion, Planned, Planning, Wanted
 from mirror.bundle.adoptreport import Outcome, Undecided
 from mirror.bundle.found import Content, FoundCommit, FoundLoose
 from mirror.bundle.foundtree import Tree
+from mirror.bundle.parts import Asked, Parts, earlier, moved
 from mirror.digest import Digest
 from mirror.errors import QuestionError
 from mirror.hubs.caches import CachedCommit, CachedFile

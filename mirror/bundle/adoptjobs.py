@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from mirror.bundle.adopt import Adoption
-from mirror.bundle.adoptparts import Options, Parts
+from mirror.bundle.adoptoptions import Options
 from mirror.bundle.adopttake import Link
 from mirror.bundle.jobs import Job, Jobs, Order, Watch
+from mirror.bundle.parts import Parts
 from mirror.errors import QuestionError
 from mirror.patterns import RepoPattern
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from mirror.bundle.adoptparts import Options, Parts
+from mirror.bundle.adoptoptions import Options
 from mirror.bundle.adoptreport import Outcome, Report
 from mirror.bundle.found import Content
 from mirror.bundle.foundtree import Tree
+from mirror.bundle.parts import Parts
 from mirror.digest import Check, Digest
 from mirror.index.lines import Line
 from mirror.names import Fact, Repo

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Final, TypeAlias
-from weakref import WeakSet
 
 from mirror.bundle.found import Content
 from mirror.bundle.foundtree import Tree
 from mirror.digest import SHA256, Check, Digest, Hasher
 from mirror.errors import DigestMismatchError, MirrorError
-from mirror.store.cloning import clone
+from mirror.store.copied import Copied
 from mirror.store.draft import Draft
 from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
@@ -26,7 +25,7 @@ from mirror.store.partials import Partials
 Advance: TypeAlias = Callable[[int], None]
 """Told of bytes that were read; raises what ends the work."""
 
-Finished: TypeAlias = Partial | Linked
+Finished: TypeAlias = Copied | Linked | Partial
 
 _CHUNK: Final = 4 << 20
 
@@ -57,13 +56,13 @@ class Taking:
         self._partials = partials
         self._link = link
         self._advance = advance
-        self._cloned: WeakSet[Partial] = WeakSet()
 
     def how(self, finished: Finished) -> str:
         """How the bytes came in: ``hard``, ``reflink`` or ``copy``."""
         if isinstance(finished, Linked):
             return Link.HARD.value
-        return Link.REFLINK.value if finished in self._cloned else "copy"
+        shared = isinstance(finished, Copied) and finished.shared
+        return Link.REFLINK.value if shared else "copy"
 
     def costs(self, tree: Tree) -> bool:
         """Whether files of *tree* take room on the disk: not if they get a second name there."""
@@ -88,13 +87,14 @@ class Taking:
                     with _ending(linked):
                         linked.read(checks, self._advance)
                     return linked
-            partial = self._partials.begin(expected, content.size, checks)
-            with _ending(partial):
-                self._fill(partial, fd)
+            self._partials.discard(expected)  # What a download left: all of it is here now.
+            copied = Copied.begin(self._layout, self._ledger, expected, content.size, checks)
+            with _ending(copied):
+                copied.fill(fd, self._advance, share=self._link is not Link.NONE)
                 # Before it is held against its digest: a file that changed is no wrong file.
                 _unchanged(fd, content)
-                partial.finish()
-            return partial
+                copied.finish()
+            return copied
 
     def made(self, chunks: Iterator[bytes]) -> Partial:
         """Take an archive that is made of a folder. Raises as `file` does."""
@@ -130,20 +130,6 @@ class Taking:
                 self._advance(len(data))
             _unchanged(fd, content)
         return Digest(SHA256, sha256.hexdigest()), git.hexdigest()
-
-    def _fill(self, partial: Partial, fd: int) -> None:
-        if partial.held:
-            partial.restart()  # What a download left: all of it is here now.
-        if self._link is not Link.NONE and partial.size and clone(fd, partial.fileno()):
-            self._cloned.add(partial)
-            while partial.received < partial.size:
-                before = partial.received
-                partial.take_again(min(before + _CHUNK, partial.size))
-                self._advance(partial.received - before)
-            return
-        for data in _chunks(fd, partial.size):
-            partial.append(data)
-            self._advance(len(data))
 
 
 def file_chunks(tree: Tree, content: Content) -> Iterator[bytes]:

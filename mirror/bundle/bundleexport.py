@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mirror import __version__
-from mirror.bundle.adoptparts import Parts
 from mirror.bundle.bundlemanifest import Manifest, Member
 from mirror.bundle.bundleselect import (
     AddressWanted,
@@ -26,6 +25,7 @@ from mirror.bundle.bundleselect import (
 from mirror.bundle.bundlesent import Sent
 from mirror.bundle.bundletar import BundleError
 from mirror.bundle.jobs import Watch
+from mirror.bundle.parts import Parts
 from mirror.digest import SHA256, Digest
 from mirror.index.codec import encode_reply
 from mirror.index.lines import encode

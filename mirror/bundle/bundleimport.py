@@ -11,7 +11,6 @@ from typing import Any
 
 from mirror.bundle import bundletar
 from mirror.bundle.adoptaddresses import FIRST_USE
-from mirror.bundle.adoptparts import Parts
 from mirror.bundle.bundlemanifest import (
     JOURNAL,
     LARGEST_MANIFEST,
@@ -29,6 +28,7 @@ from mirror.bundle.bundlesigning import check
 from mirror.bundle.bundlestage import AGAIN, SMALL, Stage, changed, git_names
 from mirror.bundle.bundletar import BundleError
 from mirror.bundle.jobs import Watch
+from mirror.bundle.parts import Parts
 from mirror.digest import SHA256, Digest, Hasher
 from mirror.index.lines import Line, Link, Note, decode
 from mirror.index.records import SnapshotRecord, read_record

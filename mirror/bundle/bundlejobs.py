@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from mirror.bundle.adoptparts import Parts
 from mirror.bundle.bundleexport import ExportWanted, Planned, plan
 from mirror.bundle.bundleimport import Import, ImportWanted
 from mirror.bundle.bundlemanifest import NAME, Member, read_has, write_has
@@ -18,6 +17,7 @@ from mirror.bundle.bundlepublish import finish
 from mirror.bundle.bundleselect import AddressWanted, RepoWanted
 from mirror.bundle.bundlesent import Sent
 from mirror.bundle.jobs import Job, Jobs, Order
+from mirror.bundle.parts import Parts
 from mirror.digest import Digest
 from mirror.errors import QuestionError
 from mirror.names import Repo

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mirror.bundle.adoptaddresses import FIRST_USE
-from mirror.bundle.adoptparts import Asked, Parts, earlier
 from mirror.bundle.adoptreport import Undecided
 from mirror.bundle.bundlemanifest import MANIFEST, Audience, BundledRepo, Manifest, Member
 from mirror.bundle.bundlestage import Stage, Staged, stages
 from mirror.bundle.bundletar import BundleError
+from mirror.bundle.parts import Asked, Parts, earlier
 from mirror.digest import SHA256, Digest
 from mirror.errors import MirrorError, QuestionError
 from mirror.events import Alarm

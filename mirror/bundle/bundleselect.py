@@ -10,10 +10,10 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from mirror.bundle.adoptaddresses import FIRST_USE
-from mirror.bundle.adoptparts import Parts
 from mirror.bundle.bundlemanifest import Audience, BundledCommit, BundledRepo
 from mirror.bundle.bundletar import BundleError
 from mirror.bundle.jobs import Watch
+from mirror.bundle.parts import Parts
 from mirror.cache.facts import Lifetimes, View
 from mirror.digest import SHA256, SOURCE, Digest, source_of
 from mirror.errors import MirrorError

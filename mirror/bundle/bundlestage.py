@@ -202,6 +202,8 @@ class Staged:
         self.sums = sums
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Before the sync, so that it is on the disk with the bytes.
+        os.fchmod(self._fd, 0o444)
 
     @property
     def marks(self) -> bytes:
@@ -214,7 +216,6 @@ class Staged:
 
     def publish(self, final: Path, folders: durable.FolderSyncs) -> None:
         """Give it its name as a blob; only `DiskStore.put` calls this. Raises `StoreError`."""
-        os.fchmod(self._fd, 0o444)
         durable.publish(self._path, final, fd=self._fd, folders=folders)
 
     def abandon(self) -> None:

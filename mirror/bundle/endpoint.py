@@ -348,6 +348,12 @@ class Endpoint:
         }
         said = self._said(target, head, response)
         hint = hints.get(head.status, "")
+        # The Hub says 401 of a name that nobody has, too, so as not to tell which names are taken.
+        if head.status == _WHO and head.headers.get("x-error-code") == "RepoNotFound":
+            hint = (
+                "Either there is no such repo: is its name written as its publisher writes it? Or it is"
+                " private: then log in with `hf auth login`, or set HF_TOKEN to a token that may read it."
+            )
         if said.endswith(f"{_SILENT}.") and head.status != _WHO and "via" not in head.headers:
             hint = "Is there a mirror at that address?"
         if head.status in range(300, 400) and (there := _server(head.headers.get("location", ""))):

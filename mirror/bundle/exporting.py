@@ -104,6 +104,8 @@ class Export:
         except StoreFullError as error:
             raise _full(error) from error
         finally:
+            if self._shelf is not None:
+                self._shelf.close()
             lock.release()
 
     def _run(self, outcomes: Sequence[Outcome]) -> Report:

@@ -61,6 +61,7 @@ class Laying:
     placed: Callable[[str, int], None]
     _noting: threading.Lock = field(default_factory=threading.Lock)
     _busy: dict[str, threading.Lock] = field(default_factory=dict)
+    _open: set[tuple[str, str]] = field(default_factory=set)
     _saved: float = field(default_factory=time.monotonic)
 
     def file(self, file: File, *, expected: bool) -> Laid:
@@ -192,14 +193,25 @@ class Laying:
         """The file out of the store, once the mirror has said that this caller may have it."""
         if self.shelf is None or not self.shelf.has(file):
             return None
-        if file.restricted:
-            head = self.endpoint.head(file.source, restricted=True)
-            if head.etag != file.etag:
-                return None
+        if file.restricted and not self._admitted(file):
+            return None
         came = self.shelf.take(file)
         if came is not None:
             self.meter.advance(came.size)
         return came
+
+    def _admitted(self, file: File) -> bool:
+        """Whether the mirror gives this caller files of the repo: who reads one reads all of a revision.
+
+        Asked once for each, by a head of a file of it. Raises `MirrorError` where it refuses.
+        """
+        repo, _, rest = file.source.partition("/resolve/")
+        revision = (repo, rest.partition("/")[0])
+        if revision not in self._open:
+            if self.endpoint.head(file.source, restricted=True).etag != file.etag:
+                return False
+            self._open.add(revision)
+        return True
 
     def _unpacked(self, archive: Archive, came: Came, folder: str, what: str) -> list[str]:
         new = self.placing.fresh()

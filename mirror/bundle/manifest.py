@@ -11,7 +11,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -106,15 +106,14 @@ class Manifest:
             "version": VERSION,
             "targets": [_written(self.targets[name]) for name in sorted(self.targets)],
             "files": {
-                path: {
-                    name: value for name, value in asdict(kept).items() if value or name != "etag"
-                }
+                path: {"size": kept.size, "sha256": kept.sha256, "mtime": kept.mtime}
+                | ({"etag": kept.etag} if kept.etag else {})
                 for path, kept in self.files.items()
             },
             "links": self.links,
             "environment": self.environment,
         }
-        text = json.dumps(form, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+        text = _laid_out(form)
         if text == self._written:
             return
         temporary = self.folder / f"{NAME}.new"
@@ -234,6 +233,25 @@ def shape_of(*words: str | Iterable[str]) -> str:
     """One name for all that a layout depends on."""
     text = json.dumps([word if isinstance(word, str) else sorted(word) for word in words])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _laid_out(form: Mapping[str, Any]) -> str:
+    """A document as JSON, its keys sorted, a line for each member of a member.
+
+    Asked to indent, `json` encodes in Python: 80 ms for 1000 files, and this 6.
+    """
+    write = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+    members = []
+    for name, value in sorted(form.items()):
+        if isinstance(value, dict):
+            inner = ",\n".join(f"  {write(key)}: {write(value[key])}" for key in sorted(value))
+            members.append(f" {write(name)}: {{\n{inner}\n }}")
+        elif isinstance(value, list):
+            inner = ",\n".join(f"  {write(item)}" for item in value)
+            members.append(f" {write(name)}: [\n{inner}\n ]")
+        else:
+            members.append(f" {write(name)}: {write(value)}")
+    return "{\n" + ",\n".join(members) + "\n}\n"
 
 
 def _written(needed: Needed) -> dict[str, Any]:

@@ -108,11 +108,12 @@ class Placing:
         if final.is_dir() and not final.is_symlink():
             raise _in_the_way(final)
         try:
-            if temporary.stat().st_nlink == 1:  # Else it is the store's own file.
+            own = temporary.stat().st_nlink == 1
+            if own:  # Else it is the store's own file, and on the disk.
                 temporary.chmod(0o644)
         except OSError as error:
             raise durable.disk_error(error, f"{final} cannot be written") from error
-        durable.publish(temporary, final, folders=self._folders)
+        durable.publish(temporary, final, folders=self._folders, synced=not own)
 
     def _ready(self, path: str) -> Path:
         """The path itself, once the folders above it are there."""

@@ -6,6 +6,7 @@ taken is hashed all the same: a store may rot between two scrubs.
 
 import fcntl
 import os
+import secrets
 import threading
 from enum import StrEnum
 from functools import cached_property
@@ -14,7 +15,9 @@ from typing import Final
 
 from mirror.bundle.plan import File
 from mirror.bundle.transfer import Came, sha256_if_right
-from mirror.digest import SHA256, Digest
+from mirror.digest import SHA256, SOURCE, Digest
+from mirror.errors import MirrorError
+from mirror.index.lookups import Lookups
 from mirror.store import durable
 from mirror.store.layout import Layout
 
@@ -48,32 +51,32 @@ class Shelf:
         self._stop = threading.Event()
 
     def close(self) -> None:
-        """Wait for nothing any more."""
+        """Wait for nothing any more, and look no more names up."""
         self._stop.set()
+        names = self.__dict__.pop("_names", None)
+        if names is not None:
+            names.stop()
 
     def has(self, file: File) -> bool:
         """Whether *file*, as far as it is known, lies in the store."""
-        digest = file.digest
-        if digest is None or digest.algorithm != SHA256:
-            return False
+        digest = self._name_of(file)
         try:
-            return self._layout.blob(digest).stat().st_size == file.size
+            return digest is not None and (self._layout.blob(digest).stat().st_size == file.size)
         except OSError:
             return False
 
     def take(self, file: File) -> Came | None:
-        """Take *file*, whose size and sha256 are known, if it is here and sound; else `None`.
+        """Take *file*, whose size and digest are known, if it is here and sound; else `None`.
 
         Raises `StoreError` where the working folder cannot be written.
         """
-        digest = file.digest
-        if digest is None or digest.algorithm != SHA256:
+        digest = self._name_of(file)
+        if digest is None:
             return None
         source = self._layout.blob(digest)
-        path = self._folder / f"taken-{digest.hex}"
-        durable.remove(path)
+        path = self._folder / f"new-{secrets.token_hex(8)}"
         try:
-            if not self._given(source, path) or not sha256_if_right(path, file):
+            if not self._given(source, path) or sha256_if_right(path, file) != digest.hex:
                 durable.remove(path)
                 return None
         except FileNotFoundError:
@@ -103,6 +106,21 @@ class Shelf:
         durable.remove(came.path)
         return taken
 
+    def _name_of(self, file: File) -> Digest | None:
+        """The name in the store of what *file* must be, if it has one: small files of the Hub have git's."""
+        digest = file.digest
+        if digest is None or digest.algorithm in {SHA256, SOURCE}:
+            return digest if digest is not None and digest.algorithm == SHA256 else None
+        try:
+            return self._names.sha256_of(digest)
+        except MirrorError:
+            return None  # Then it is asked for, as where there is no store.
+
+    @cached_property
+    def _names(self) -> Lookups:
+        """The index of the data folder, read beside the server that writes it."""
+        return Lookups(self._layout.index)
+
     @cached_property
     def _shares(self) -> bool:
         """Whether files can share anything with the store at all, as is wanted."""
@@ -130,7 +148,8 @@ class Shelf:
         if self._links is not Links.HARD:
             return False
         try:
-            durable.link(source, path)
+            # Nobody looks for this name after a crash, so its folder need not be on the disk.
+            durable.link(source, path, folders=durable.FolderSyncs())
         except FileNotFoundError:
             raise
         except OSError:  # Another file system, or a policy.

@@ -2,7 +2,7 @@
 
 Bytes gather in a file of the working folder that is named by what they are of, so that a later run goes on
 where this one was killed. What was there before is hashed again; nothing gets its name before it is whole,
-checked and on the disk.
+checked and, by `mirror.bundle.placing`, on the disk.
 """
 
 import base64
@@ -126,7 +126,6 @@ class Transfer:
                 if taken.size == 0 or taken.size != file.size:
                     taken = self._receive(file, opened, taken)
                 sha256 = taken.check(file, path)
-                durable.sync_file(opened.fileno(), path)
         except OSError as error:
             raise durable.disk_error(error, f"{path} cannot be written") from error
         return Came(path, sha256, taken.size, file.etag)

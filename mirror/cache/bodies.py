@@ -4,7 +4,7 @@ After the head only an abort can tell of trouble, so whatever upstream has to sa
 waited for here, where it still can be worded.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from mirror.cache.making import Making
 from mirror.cache.outage import Outages
 from mirror.cache.through import can_pass, pass_through
 from mirror.cache.unwell import Unwell
-from mirror.digest import SOURCE, repr_digest
+from mirror.digest import SOURCE, Digest, repr_digest
 from mirror.errors import (
     MirrorError,
     OfflineError,
@@ -149,6 +149,17 @@ class Bodies:
                 if name is not None:
                     return replace(answer, headers=(*answer.headers, repr_digest(name)))
         return answer
+
+    def names(self, answer: Answer) -> Collection[Digest] | None:
+        """What the blobs of *answer* are called, here and upstream; `None` unless all are in the store."""
+        names: list[Digest] = []
+        for segment in answer.body:
+            if isinstance(segment, Span):
+                name = self._fills.made(segment.blob.digest)
+                if name is None:
+                    return None
+                names += [segment.blob.digest, name.digest]
+        return names
 
     async def tunnel(self, hub: Hub, question: Tunnel, voice: Voice) -> Relay:
         """Open what can only be passed on, as it comes."""

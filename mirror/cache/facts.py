@@ -2,10 +2,14 @@
 
 The catalog remembers; this view judges. A fact seen since the question began is always good enough, so
 a lifetime of zero still settles. A fact from the future counts as expired: the clock was set back.
+
+Every judgement passes by here, so the view also knows how long they stay as they are, and of which repos
+they are: an answer that was made of nothing else may be given again until then (`mirror.leases`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Final
 
 from mirror.index.codec import decode_reply
@@ -59,9 +63,11 @@ class View:
 
     *fingerprint* names the credential that upstream is asked with (empty: none), *user* the local user
     who asks, if any. *about* is the repo the question names, if any; *started* is the wall time the
-    question came in; with *offline* stale facts are shown. *waited* holds the commits whose file list was
-    waited for in vain, *replies* the answers that live only as long as the question. *granted* tells
-    whether the operator's word opens a repo to this caller. Off the event loop there is no *memo*.
+    question came in, and *at* when it was last looked; with *offline* stale facts are shown. *waited* holds
+    the commits whose file list was waited for in vain, *replies* the answers that live only as long as the
+    question. *granted* tells whether the operator's word opens a repo to this caller. Off the event loop
+    there is no *memo*. *as_of* counts the changes that came before it was made (`Leases.number`); *until* is
+    the wall time up to which all that was judged so far stays so for everybody, whoever asks.
     """
 
     catalog: Index
@@ -69,23 +75,46 @@ class View:
     lifetimes: Lifetimes
     fingerprint: str
     started: float
-    now: float
+    at: float
     about: Repo | None = None
     offline: bool = False
     user: str = ""
     granted: Callable[[Repo], bool] = _nothing
     waited: set[tuple[Repo, str]] = field(default_factory=set)
     replies: dict[str, Reply] = field(default_factory=dict)
+    as_of: int = 0
+    until: float = inf
     _aliases: dict[Repo, Alias | None] = field(default_factory=dict)
+
+    @property
+    def now(self) -> float:
+        """Wall time, for an answer that tells it, and so is good for once."""
+        self.until = -inf
+        return self.at
+
+    @now.setter
+    def now(self, wall: float) -> None:
+        self.at = wall
 
     @property
     def caller(self) -> str:
         """What a pass says of this caller: the user, if any, and the credential's fingerprint."""
+        self.until = -inf
         return f"{self.user} {self.fingerprint}" if self.user else self.fingerprint
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether nobody in particular asks."""
+        return not self.user and not self.fingerprint
+
+    @property
+    def repos(self) -> Collection[Repo]:
+        """The repos that anything was looked up of."""
+        return self._aliases.keys()
 
     def renew(self, now: float) -> None:
         """Look again at wall time *now*: more may be known."""
-        self.now = now
+        self.at = now
         self._aliases.clear()
 
     def stale(self) -> "View":
@@ -96,13 +125,14 @@ class View:
             self.lifetimes,
             self.fingerprint,
             self.started,
-            self.now,
+            self.at,
             self.about,
             offline=True,
             user=self.user,
             granted=self.granted,
             waited=self.waited,
             replies=self.replies,
+            as_of=self.as_of,
         )
 
     def canonical(self, repo: Repo) -> Repo:
@@ -139,8 +169,8 @@ class View:
 
     def ref(self, repo: Repo, revision: str) -> Ref | None:
         """The commit that *revision* points at; a commit points at itself for ever."""
-        ref = self.catalog.ref(repo, revision)
-        if ref is None or ref.seen_at < self._since(repo):
+        since, ref = self._since(repo), self.catalog.ref(repo, revision)
+        if ref is None or ref.seen_at < since:
             return None
         if ref.commit == revision:
             return ref
@@ -162,8 +192,8 @@ class View:
         told = self._adopted(repo, commit)
         if told is not None:
             return told
-        snapshot = self.catalog.snapshot(repo, commit)
-        if snapshot is not None and snapshot.seen_at < self._since(repo):
+        since, snapshot = self._since(repo), self.catalog.snapshot(repo, commit)
+        if snapshot is not None and snapshot.seen_at < since:
             return None
         if snapshot is None or snapshot.state is not SnapshotState.PENDING or self.offline:
             return snapshot
@@ -219,6 +249,7 @@ class View:
 
     def reply(self, key: str) -> Reply | None:
         """Upstream's answer kept under *key*, for everybody or for this caller alone."""
+        self.until = -inf  # it may be forgotten at any time
         kept = self.replies.get(key)
         if kept is not None:
             return kept
@@ -262,6 +293,7 @@ class View:
         return snapshot is not None and snapshot.seen_at >= since
 
     def _held(self, repo: Repo, found: tuple[str, Entry] | None) -> tuple[str, Entry] | None:
+        self._alias(repo)
         if found is None or not self._holds(repo, found[0]):
             return None
         commit, entry = found
@@ -285,6 +317,7 @@ class View:
     # ── freshness ──────────────────────────────────────────────────────────────────────────────
 
     def _accepted(self, repo: Repo, access: Access) -> bool:
+        self.until = -inf  # what is so of this caller
         if not self.fingerprint:
             return False
         verdict: Verdict | None = self.catalog.verdict(self.fingerprint, repo, access)
@@ -301,9 +334,13 @@ class View:
         return self.offline or self._fresh(seen_at, lifetime)
 
     def _fresh(self, seen_at: float, lifetime: float) -> bool:
-        if seen_at > self.now + LEEWAY:
+        if seen_at > self.at + LEEWAY:
+            self.until = -inf  # it will be believed when its time has come
             return False
-        return seen_at >= self.started or self.now - seen_at <= lifetime
+        if seen_at >= self.started or self.at - seen_at <= lifetime:
+            self.until = min(self.until, seen_at + lifetime)
+            return True
+        return False
 
 
 def own_key(caller: str, key: str) -> str:

@@ -17,8 +17,9 @@ from typing import Final, Protocol
 
 from mirror.cache.feed import GrowingFeed
 from mirror.cache.fillplan import Wish
+from mirror.cache.fillreach import Reach
 from mirror.cache.filltries import RESUMABLE
-from mirror.cache.fillwork import Reach, Work
+from mirror.cache.fillwork import Work
 from mirror.clock import Clock
 from mirror.credential import Credential
 from mirror.errors import (
@@ -37,6 +38,10 @@ from mirror.upstream.failures import OtherSizeError, StoppedError
 
 # How long a fill that was only for parts of its blob waits for the next reader of it, in seconds.
 LINGER: Final = 5.0
+
+# How long bytes may come together before waiting readers are told again, in seconds: at 100 MB/s a
+# megabyte for each of them, where a message for every chunk that came would wake all of them 400 times.
+LOOK: Final = 0.01
 
 # How long the worker thread waits for the event loop to hear of its ending before it tells it again, in
 # seconds: a message is lost where there is no memory for it.
@@ -80,7 +85,6 @@ class Fill:
     ) -> None:
         self.blob = blob
         self.credential = credential
-        self.received = 0
         self.bound = blob.size  # readers go no further: lower only while bytes are being replaced
         self.retiring = False
         self.verified = False
@@ -100,13 +104,22 @@ class Fill:
         self._timer: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._feeds: set[GrowingFeed] = set()
+        # Set while worker threads need not tell of more: the loop looks by itself, or nobody waits.
         self._posted = threading.Event()
+        self._posted.set()
+        self._seen = 0
+        self._looking: asyncio.TimerHandle | None = None
         self._concluded = threading.Event()
 
     @property
     def size(self) -> int:
         """The length of the whole blob in bytes."""
         return self.blob.size
+
+    @property
+    def received(self) -> int:
+        """Bytes that are in the file."""
+        return self.partial.held if self.partial is not None else 0
 
     @property
     def fetched(self) -> int:
@@ -131,6 +144,8 @@ class Fill:
     def subscribe(self, waiter: asyncio.Future[None]) -> None:
         """Have *waiter* resolved at the next change."""
         self._waiters.append(waiter)
+        if self._looking is None:
+            self._listen()
 
     def join(self, wish: Wish | None) -> None:
         """Another reader will want these bytes, or all of them."""
@@ -172,8 +187,9 @@ class Fill:
     def end(self) -> None:
         """Nothing more will happen to the file: it is in the store, or given up."""
         self.ended = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._looking):
+            if timer is not None:
+                timer.cancel()
         self._let_go()
 
     def _let_go(self) -> None:
@@ -185,17 +201,33 @@ class Fill:
         self._work.stop()
 
     def _wake(self) -> None:
-        self._posted.clear()
-        if self.partial is not None:
-            self.received = self.partial.held
+        """Let everybody look, and look again a moment later whether more is there."""
+        self._seen = self.received
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        if waiters and self._looking is None and not self.ended:
+            self._looking = self._loop.call_later(LOOK, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        if not self._waiters:
+            return  # Whoever comes next listens.
+        if self.received != self._seen:
+            self._wake()
+        else:
+            self._listen()
+
+    def _listen(self) -> None:
+        """Have the next bytes told, and those at once that came when nobody listened."""
+        self._posted.clear()
+        if self.received != self._seen and not self._posted.is_set():
+            self._posted.set()
+            self._loop.call_soon(self._wake)
 
     def _begin(self) -> None:
         self.partial = self._file
-        self.received = self._file.held if self._file is not None else 0
         if not self.ready.done():
             self.ready.set_result(None)
 
@@ -292,7 +324,7 @@ class Fill:
         self._tell(self._begin)
 
     def grew(self) -> None:
-        """Tell the loop that more bytes are there, once until it has looked."""
+        """Tell the loop that more bytes are there, if it listens."""
         if not self._posted.is_set():
             self._posted.set()
             self._tell(self._wake)
@@ -318,6 +350,7 @@ class Fill:
 
         def free() -> None:
             self.bound = self.size
+            self._seen = -1  # Other bytes, even where there are as many.
 
         self._tell(free)
 

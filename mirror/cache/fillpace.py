@@ -12,11 +12,17 @@ from typing import Final
 # A single connection that runs above this, in bytes per second, is left alone.
 PARALLEL_BELOW: Final = 200_000_000
 
-# Connections to one host, all fills together. A fill always has one.
-PER_HOST: Final = 8
+# None is added where all of a fill's connections together run above this, in bytes per second: the hash takes
+# most of a core by then.
+ENOUGH: Final = 2 * PARALLEL_BELOW
 
-# How long a number of connections is watched before it is judged, in seconds.
+# Connections to one host, all fills together. A fill always has one.
+PER_HOST: Final = 16
+
+# How long a number of connections is watched before it is judged, in seconds. On the way up less is enough
+# where answers come at once: what an answer took twice, which is some ten round trips.
 WATCH: Final = 0.5
+LEAST_WATCH: Final = 0.05
 
 # Another connection has to make the whole faster by this much, or it goes again.
 WORTH: Final = 1.1
@@ -35,16 +41,25 @@ class Pace:
         self._rate = 0.0
         self._rest_until = 0.0
         self._steep = True
+        self._watch = WATCH
+
+    def answered(self, took: float, now: float) -> None:
+        """The first answer took *took* seconds from the request to its head, and its bytes begin now."""
+        self._watch = min(WATCH, max(LEAST_WATCH, 2 * took))
+        self._since = now
 
     @property
     def rate(self) -> float:
         """Bytes per second, as last measured."""
         return self._rate
 
-    def note(self, received: int, now: float) -> None:
-        """Judge the present number by the bytes *received* so far, at monotonic second *now*."""
+    def note(self, received: int, now: float, *, anyway: bool = False) -> None:
+        """Judge the present number by the bytes *received* so far, at monotonic second *now*.
+
+        Nothing happens before it was watched for long enough, unless *anyway*.
+        """
         seconds = now - self._since
-        if seconds < WATCH:
+        if seconds < (self._watch if self._steep else WATCH) and not (anyway and seconds > 0):
             return
         before, self._rate = self._rate, (received - self._bytes) / seconds
         self._since, self._bytes = now, received
@@ -52,6 +67,8 @@ class Pace:
             return
         if self.target == 1:
             self.target = 2 if self._rate < PARALLEL_BELOW else 1
+        elif self._rate >= ENOUGH:
+            self._settle(now)
         elif self._rate >= before * WORTH:
             self.target = min(PER_HOST, self.target * 2 if self._steep else self.target + 1)
         elif self._rate < before / WORTH:

@@ -22,6 +22,10 @@ NEAR: Final = 8 << 20
 # The most that is fetched ahead for one reader who jumped the queue.
 LEAP: Final = 8 << 20
 
+# The first request for a larger one: by its end it is known whether one connection is enough, and nobody
+# has to break an answer off whose bytes are on their way.
+FIRST: Final = 16 << 20
+
 # What one of several connections asks for at a time, and what near the end, so that all end together.
 SHARE: Final = 8 << 20
 LAST_SHARE: Final = 4 << 20
@@ -113,7 +117,7 @@ class Plan:
             return self._claim(*wish) if wish is not None else None
         start, end = gap
         if shared:
-            share = SHARE if self.missing > 8 * SHARE else LAST_SHARE
+            share = SHARE if self.missing > 16 * SHARE else LAST_SHARE
             end = min(end, (start + share) // PIECE * PIECE)
         return self._claim(start, end)
 
@@ -121,6 +125,14 @@ class Plan:
         """Claim what a reader waits for and nobody brings."""
         wish = self._next_wish()
         return self._claim(*wish) if wish is not None else None
+
+    def begin(self, claim: Claim) -> bool:
+        """Let the claim of a whole large blob ask for its first bytes only; returns whether it is one."""
+        large = claim.at == 0 and claim.end == self.size > max(SMALL, 2 * FIRST)
+        if large:
+            self.shorten(claim, FIRST)
+            claim.asked = FIRST
+        return large
 
     def shorten(self, claim: Claim, end: int) -> None:
         """Let a claim end at *end*, so that others can have the rest."""

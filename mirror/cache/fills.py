@@ -17,7 +17,7 @@ from mirror.cache.feed import StoredFeed
 from mirror.cache.fill import Fill, Means
 from mirror.cache.fillpace import Hosts
 from mirror.cache.fillplan import Wish
-from mirror.cache.fillwork import Reach
+from mirror.cache.fillreach import Reach
 from mirror.cache.flights import Flights
 from mirror.cache.keeper import Feed
 from mirror.clock import Clock

@@ -7,59 +7,31 @@ follows behind them, hashing in order what came out of order.
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from mirror.cache.fillpace import PER_HOST, Hosts, Pace
+from mirror.cache.fillpace import PER_HOST, Pace
 from mirror.cache.fillplan import NEAR, SMALL, Claim, Plan, Wish
+from mirror.cache.fillreach import Reach, Report
 from mirror.cache.filltries import Tries
-from mirror.clock import Clock
 from mirror.credential import Credential
-from mirror.errors import MirrorError, UpstreamBusyError, UpstreamUnavailableError
+from mirror.errors import UpstreamBusyError, UpstreamUnavailableError
 from mirror.messages import BlobRef
 from mirror.store.partial import Partial
 from mirror.store.sums import PIECE
-from mirror.upstream.contract import Fetcher, TransferHead
+from mirror.upstream.contract import TransferHead
 from mirror.upstream.failures import RestartNeededError
 from mirror.upstream.stopping import StopToken
 
 # How often the leader looks up while others work, in seconds.
-TICK: Final = 0.05
+TICK: Final = 0.02
+
+# A first request that would go on for longer is broken off when others are to share the work, in seconds:
+# what is on its way on so slow a connection is little.
+TOO_SLOW: Final = 2.0
 
 # After a connection beside others broke, none is added for this long, in seconds, and twice as long
 # after each one that follows.
 SORRY: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """How fills reach upstream: *lanes* is the pool of connections beside the first of each fill."""
-
-    fetcher: Fetcher
-    clock: Clock
-    lanes: Executor
-    hosts: Hosts
-
-
-class Report(Protocol):
-    """Who is told how far a fill is; called from any of its threads."""
-
-    def begun(self) -> None:
-        """Upstream has sent a head that fits."""
-        ...
-
-    def grew(self) -> None:
-        """More bytes are there."""
-        ...
-
-    def rewind(self, keep: int, error: MirrorError) -> None:
-        """Return once nobody will read bytes beyond *keep* any more; their readers get *error*."""
-        ...
-
-    def rewound(self) -> None:
-        """What is in the file may be read again."""
-        ...
 
 
 class _EnoughError(Exception):
@@ -89,6 +61,9 @@ class Work:
         self._plan = Plan(blob.size, (), wish)
         self._pace = Pace(reach.clock.monotonic())
         self._tries = Tries()
+        self._news = self._heard = (
+            0  # calls so far, and those that the leader knew when it last looked
+        )
         self._partial: Partial | None = None
         self._host = ""
         self._source: str | None = None  # the upstream that knows the partial's validator
@@ -96,6 +71,7 @@ class Work:
         self.fetched = 0
         self._shared = False  # several connections share the work
         self._ranged = True  # upstream sends from the middle
+        self._begun = False  # the first bytes of a large blob were asked for, and not judged yet
         self._anew = False
         self._resting = 0.0
         self._sorry = SORRY
@@ -117,25 +93,25 @@ class Work:
             near = max(NEAR, int(self._pace.rate / 2))
             self._plan.want(start, end, near=near)
             self._dispatch()
-            self._changed.notify_all()
+            self._call()
 
     def want_all(self) -> None:
         """A reader needs the whole blob."""
         with self._changed:
             self._plan.whole = True
-            self._changed.notify_all()
+            self._call()
 
     def stop(self) -> None:
         """End soon, whatever is under way."""
         self._stop.set()
         with self._changed:
-            self._changed.notify_all()
+            self._call()
 
     def retire(self) -> None:
         """Nobody reads any more: end once what they wanted is there, unless all of it is fetched."""
         with self._changed:
             self._retired = True
-            self._changed.notify_all()
+            self._call()
 
     # ── the leader ─────────────────────────────────────────────────────────────────────────────
 
@@ -152,17 +128,14 @@ class Work:
                     continue
                 if not self._host:
                     self._report.begun()  # All that is wanted is there.
-                if partial.catch_up():
-                    self._report.grew()
-                else:
+                if not partial.catch_up():
                     with self._changed:
                         if self._plan.complete and partial.received == partial.size:
                             return True
                         if self._retired and not self._active and not self._plan.whole:
                             return False
-                        if self._shared:
-                            self._pace.note(self.fetched, self._reach.clock.monotonic())
-                        self._changed.wait(TICK if self._active else None)
+                        if self._news == self._heard:
+                            self._changed.wait(TICK if self._active else None)
         finally:
             with self._changed:
                 self._failure = self._failure or _EnoughError()
@@ -175,6 +148,7 @@ class Work:
         """What the leader itself is to fetch now; `None` while others do, or nobody needs to."""
         with self._changed:
             while True:
+                self._heard = self._news
                 self._stop.check()
                 if self._failure is not None:
                     raise self._failure
@@ -187,6 +161,10 @@ class Work:
                     return None
                 claim = self._plan.all()
             else:
+                if self._shared:
+                    self._pace.note(self.fetched, self._reach.clock.monotonic())
+                elif self._begun and not self._active:
+                    self._judge()
                 self._dispatch()
                 if self._shared and self._active:
                     return None
@@ -194,11 +172,27 @@ class Work:
                 if found is None:
                     return None
                 claim = found
+                if self._fresh():
+                    self._begun = self._plan.begin(claim)
                 if self._blind() and not self._active:
                     self._plan.release(claim)
                     self._anew, claim = True, self._plan.all()
             self._active += 1
             return claim
+
+    def _fresh(self) -> bool:
+        """Whether nothing is here or was asked for yet, and upstream may be asked for a part."""
+        if self._host or self._tries.failed or not self._ranged:
+            return False
+        return self._partial is not None and not self._partial.held
+
+    def _judge(self) -> None:
+        """Say after the first bytes of a large blob whether one connection is enough; the lock is held."""
+        self._begun = False
+        if self._ranged and self._plan.missing and self._plan.whole:
+            now = self._reach.clock.monotonic()
+            self._pace.note(self.fetched, now, anyway=True)
+            self._shared = self._pace.target > 1 and now >= self._resting
 
     def _blind(self) -> bool:
         """Whether what is here cannot be gone on from: nothing strong says which version it is of.
@@ -206,6 +200,11 @@ class Work:
         The digest would tell in the end, but readers of a part of the blob cannot wait for that.
         """
         return self._partial is not None and not self._partial.validator and self._partial.held > 0
+
+    def _call(self) -> None:
+        """Have the leader look; the lock is held."""
+        self._news += 1
+        self._changed.notify_all()
 
     # ── those who join ─────────────────────────────────────────────────────────────────────────
 
@@ -256,7 +255,7 @@ class Work:
         finally:
             self._reach.hosts.give(host)
             with self._changed:
-                self._changed.notify_all()
+                self._call()
 
     # ── one transfer ───────────────────────────────────────────────────────────────────────────
 
@@ -264,6 +263,7 @@ class Work:
         """Fetch one claim; what it does not bring is missing again."""
         trouble: UpstreamUnavailableError | None = None
         anew = self._anew
+        asked = self._reach.clock.monotonic()
         try:
             with self._changed:
                 validator, source = partial.validator, self._source
@@ -278,7 +278,7 @@ class Work:
                 validator=None if anew else validator,
                 source=source,
                 sink=sink,
-                head=lambda head: self._head(partial, head, anew=anew),
+                head=lambda head: self._head(partial, head, asked, anew=anew),
                 stop=self._stop,
             )
         except _EnoughError:
@@ -292,7 +292,7 @@ class Work:
                     self._plan.reset(partial.extents())
                     self._anew = False
                 self._active -= 1
-                self._changed.notify_all()
+                self._call()
         if trouble is not None:
             with self._changed:
                 self._recover(trouble)
@@ -303,6 +303,9 @@ class Work:
         now = self._reach.clock.monotonic()
         if restart:
             self._ranged = False
+            if self._begun and not self._active and not self._host:
+                self._begun = False
+                return  # Whoever has no parts sends all of it, and nothing was taken yet.
         if self._active and self._host:
             # Others go on, and bring what this one did not: that is no failed try of the fill.
             self._pace.shrink(now)
@@ -316,8 +319,11 @@ class Work:
         # Whoever does not continue a blob sends it from its first byte.
         self._anew = restart
 
-    def _head(self, partial: Partial, head: TransferHead, *, anew: bool) -> None:
+    def _head(self, partial: Partial, head: TransferHead, asked: float, *, anew: bool) -> None:
         with self._changed:
+            if not self._host:
+                now = self._reach.clock.monotonic()
+                self._pace.answered(now - asked, now)
             if anew or partial.validator is None or self._source not in (None, head.base):
                 partial.validator = head.validator
             self._source = head.base
@@ -341,9 +347,6 @@ class Work:
                 if not self._shared and partial.size > SMALL and self._plan.whole:
                     self._consider(claim)
             partial.write(offset, chunk[:size])
-            if self._active > 1 or self._shared:
-                with self._changed:
-                    self._changed.notify_all()
             self._report.grew()
             if claim.at >= claim.end < claim.asked:
                 raise _EnoughError
@@ -356,7 +359,8 @@ class Work:
         self._pace.note(self.fetched, now)
         if self._pace.target > 1 and self._ranged and now >= self._resting:
             self._shared = True
-            self._plan.shorten(claim, -(-claim.at // PIECE) * PIECE)
+            if claim.end - claim.at > TOO_SLOW * self._pace.rate:
+                self._plan.shorten(claim, -(-claim.at // PIECE) * PIECE)
             self._dispatch()
 
     def _comparing(self, claim: Claim, partial: Partial) -> Callable[[memoryview], None]:

@@ -10,7 +10,8 @@ from typing import Protocol
 from mirror.credential import Credential
 from mirror.digest import Digest
 from mirror.errors import MirrorError
-from mirror.messages import Answer, BlobRef, Relay, RequestHead
+from mirror.leases import Lease
+from mirror.messages import Answer, BlobRef, Relay, RequestHead, Terms
 
 
 class Feed(Protocol):
@@ -76,6 +77,10 @@ class Keeper(Protocol):
 
     def touch(self, digest: Digest) -> None:
         """Note that a blob was wanted just now."""
+        ...
+
+    def lease(self, terms: Terms) -> Lease | None:
+        """Leave to give an answer again on its *terms*; `None` where they hold no longer."""
         ...
 
     def report(self) -> Mapping[str, object]:

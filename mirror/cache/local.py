@@ -17,7 +17,8 @@ from mirror.digest import Digest
 from mirror.errors import MirrorError
 from mirror.index.arrears import Arrears
 from mirror.index.protocol import Index
-from mirror.messages import Answer, BlobRef, Relay, RequestHead
+from mirror.leases import Lease, Leases
+from mirror.messages import Answer, BlobRef, Relay, RequestHead, Terms
 from mirror.names import Repo
 
 # Which blobs were wanted is written down in batches: nobody evicts by the second.
@@ -53,6 +54,7 @@ class LocalKeeper:
         about: Mapping[str, object],
         open_hubs: Collection[str] = (),
         traffic: Callable[[], Mapping[str, object]] | None = None,
+        leases: Leases | None = None,
     ) -> None:
         self._pull = pull
         self._fills = fills
@@ -67,6 +69,7 @@ class LocalKeeper:
         self._about = about
         self._open_hubs = open_hubs
         self._traffic = traffic
+        self._leases = leases or Leases()
         self._began = clock.monotonic()
         self._touched: dict[Digest, None] = {}
 
@@ -96,6 +99,10 @@ class LocalKeeper:
         if not self._touched:
             asyncio.get_running_loop().call_later(TOUCHES_EVERY, self.write_touches)
         self._touched[name] = None
+
+    def lease(self, terms: Terms) -> Lease | None:
+        """Leave to give an answer again on its *terms*; `None` where they hold no longer."""
+        return self._leases.grant(terms.about, terms.as_of, terms.since, terms.until)
 
     def write_touches(self) -> None:
         """Hand what was touched to the catalog."""

@@ -39,7 +39,7 @@ class OwnToken:
         file that holds no token, and readers that cannot be told apart.
         """
         if file is not None:
-            token = _held(file)
+            token = token_in(file)
         if bool(token) != bool(readers):
             raise ConfigError(
                 "The mirror's own token goes with a list of repos and who may read them.",
@@ -61,7 +61,8 @@ class OwnToken:
         )
 
 
-def _held(file: Path) -> str:
+def token_in(file: Path) -> str:
+    """The token that *file* holds. Raises `ConfigError` where it holds none."""
     try:
         token = file.read_text(encoding="ascii").strip()
     except OSError as error:

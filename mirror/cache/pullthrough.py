@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
+from math import inf
 from typing import Final
 
+from mirror.cache import admission
 from mirror.cache.asking import Asking, Voice, closed_to_caller
 from mirror.cache.bodies import Bodies, NoLongerOpenError, asked_for
 from mirror.cache.facts import Lifetimes, View
@@ -29,7 +31,6 @@ from mirror.errors import (
     LoopError,
     MalformedQuestionError,
     MirrorError,
-    NotAdmittedError,
     OfflineError,
     UpstreamRefusedError,
     UpstreamUnavailableError,
@@ -38,7 +39,8 @@ from mirror.errors import (
 from mirror.hubs.base import Hub
 from mirror.index.memo import Memo
 from mirror.index.protocol import Index
-from mirror.messages import Answer, Relay, RequestHead
+from mirror.leases import Leases
+from mirror.messages import Answer, Relay, RequestHead, Terms
 from mirror.names import Access, Question, Tunnel
 
 # No answer that exists here waits longer for upstream, so that no client has it more than 2 s later: a
@@ -67,7 +69,8 @@ class PullThrough:
     """The hubs' engine.
 
     *offline* means never to ask upstream; *secret* keys the fingerprints of credentials; *gate* is the
-    operator's; *granted* tells whether the operator's word opens a repo to everybody, or to a *reader*.
+    operator's; *granted* tells whether the operator's word opens a repo to everybody, or to a *reader*;
+    *leases* count the changes of what is known.
     """
 
     def __init__(  # noqa: PLR0913 -- the composition root names each part once
@@ -85,6 +88,7 @@ class PullThrough:
         outages: Outages,
         granted: Callable[..., bool],
         gate: Gate | None = None,
+        leases: Leases | None = None,
     ) -> None:
         self._hubs = hubs
         self._asking = asking
@@ -100,6 +104,7 @@ class PullThrough:
         self._outages = outages
         self._granted = granted
         self._gate = gate or Gate()
+        self._leases = leases or Leases()
         self._lent: OrderedDict[str, Credential] = OrderedDict()
         self._settling: Flights[int, None] = Flights()
         self._count = 0
@@ -161,9 +166,21 @@ class PullThrough:
         if question.access is Access.READ and voice.credential is not None:
             self._lend(voice)
         # A wrong token must not spoil what is open to everyone, and no token goes where none is needed.
-        voice = voice.anyone() if self._is_open(question, view) else voice
+        voice = voice.anyone() if admission.open_to_all(question, view) else voice
         answer = replace(answer, found=found, credential=voice.credential)
-        return await self._bodies.provide(hub, question, answer, head, voice, view)
+        given = await self._bodies.provide(hub, question, answer, head, voice, view)
+        if head.again and found == "hit" and isinstance(given, Answer):
+            return replace(given, terms=self._terms(question, view, given))
+        return given
+
+    def _terms(self, question: Question, view: View, answer: Answer) -> Terms | None:
+        """The terms on which *answer* may be given again: of what is open to all, and wholly here."""
+        if answer.found != "hit" or view.until == -inf or self._gate.knows_callers:
+            return None
+        blobs = self._bodies.names(answer)
+        if blobs is None or not admission.open_to_all(question, view):
+            return None
+        return Terms(frozenset([*view.repos, *blobs]), view.as_of, view.at, view.until)
 
     async def _composed(
         self, hub: Hub, question: Question, head: RequestHead, voice: Voice, user: User
@@ -179,7 +196,7 @@ class PullThrough:
             try:
                 view = self._view(question, voice, user)
                 view, found = await self._settle(hub, question, view, voice)
-                self._admit(question, view, anonymous=not view.caller)
+                admission.admit(question, view)
                 answer = hub.answer(question, view, head.base_url)
             except MirrorError:
                 if self._unchanged(before) or not turns:
@@ -201,7 +218,7 @@ class PullThrough:
         if not hub.needs(question, view):
             return view, "hit"
         stale = view.stale()
-        if not hub.needs(question, stale) and self._admitted(question, stale):
+        if not hub.needs(question, stale) and admission.admitted(question, stale):
             if self._outages.down(hub.name) and self._needs_no_word(hub, question, view):
                 return stale, "stale"
             return await self._ask(hub, question, view, voice, stale)
@@ -234,7 +251,7 @@ class PullThrough:
             if (
                 stale is not None
                 and closed_to_caller(error)
-                and (question.anonymous or self._by_grant(question, stale))
+                and (question.anonymous or admission.by_grant(question, stale))
             ):
                 return stale, "stale"
             raise
@@ -290,9 +307,9 @@ class PullThrough:
         cause: UpstreamUnavailableError | None = None,
     ) -> View:
         stale = view.stale()
-        if not hub.needs(question, stale) and self._admitted(question, stale):
+        if not hub.needs(question, stale) and admission.admitted(question, stale):
             return stale
-        self._refuse_stranger(question, stale)
+        admission.refuse_stranger(question, stale)
         # From here on one path and one text: a private repo of others looks like one never seen.
         what = asked_for(question)
         if cause is None:
@@ -324,22 +341,6 @@ class PullThrough:
             if len(self._lent) > MAX_LENT:
                 self._lent.popitem(last=False)
 
-    def _admitted(self, question: Question, view: View) -> bool:
-        return question.repo is None or view.admitted(
-            view.canonical(question.repo), question.access
-        )
-
-    def _by_grant(self, question: Question, view: View) -> bool:
-        """Whether the operator's word opens the repo to this caller."""
-        return question.repo is not None and view.granted(view.canonical(question.repo))
-
-    def _is_open(self, question: Question, view: View) -> bool:
-        """Whether everybody may be answered."""
-        if question.repo is None:
-            return False
-        seen = view.visibility(view.canonical(question.repo))
-        return seen is not None and not seen.private and not seen.gated
-
     def _needs_no_word(self, hub: Hub, question: Question, view: View) -> bool:
         """Whether what is known will do where it would admit callers for longer than upstream's word is good.
 
@@ -348,51 +349,21 @@ class PullThrough:
         """
         return (
             self._outages.sure(hub.name)
-            or self._is_open(question, view.stale())
-            or self._admitted(question, view)
+            or admission.open_to_all(question, view.stale())
+            or admission.admitted(question, view)
         )
-
-    def _admit(self, question: Question, view: View, *, anonymous: bool) -> None:
-        """The one gate: whatever a hub needed or did not, nobody is answered who is not admitted."""
-        if self._admitted(question, view):
-            return
-        self._refuse_stranger(question, view)
-        assert question.repo is not None  # noqa: S101 -- without a repo everybody is admitted
-        raise NotAdmittedError(
-            f"{question.repo.name} is not open to this caller.",
-            repo=question.repo.name,
-            gated=False,
-            anonymous=anonymous,
-            hint="Send a token that may read it.",
-        )
-
-    def _refuse_stranger(self, question: Question, view: View) -> None:
-        """A gated repo's existence is public: say so. A private one's is not."""
-        if question.repo is None:
-            return
-        repo = view.canonical(question.repo)
-        seen = self._catalog.visibility(repo)
-        if seen is None or seen.private or not seen.gated or question.access is not Access.READ:
-            return
-        if not view.admitted(repo, Access.READ):
-            raise NotAdmittedError(
-                f"Access to {repo.name} is restricted, and this caller has not been admitted to it.",
-                repo=repo.name,
-                gated=True,
-                anonymous=not view.caller,
-                hint="Ask for access on the Hub, then send a token that has it.",
-            )
 
     def _view(self, question: Question, voice: Voice, user: User) -> View:
-        now = self._clock.wall()
+        as_of, now = self._leases.number, self._clock.wall()
         return View(
             self._catalog,
             self._memo,
             self._lifetimes,
             voice.fingerprint,
-            started=now,
-            now=now,
+            now,
+            now,
             about=question.repo,
             user=user.name,
             granted=partial(self._granted, reader=user.name) if user.name else self._granted,
+            as_of=as_of,
         )

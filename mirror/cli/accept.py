@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
+from mirror.cli.completing import addresses
 from mirror.cli.ordering import give
 from mirror.cli.shown import common, show
 
 
 @click.command("accept")
-@click.argument("url")
+@click.argument("url", shell_complete=addresses)
 @common
 def command(url: str, data: Path | None, file: Path | None, *, as_json: bool) -> None:
     """Believe the next content that comes from URL, an address on another host.

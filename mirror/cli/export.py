@@ -11,12 +11,14 @@ from typing import Final
 import click
 from click.core import ParameterSource
 
+from mirror.bundle import projects
 from mirror.bundle.endpoint import Endpoint
 from mirror.bundle.exporting import Export
 from mirror.bundle.outcome import Report, Wanted
 from mirror.bundle.places import KNOWN, Places, common_root
 from mirror.bundle.store import Links, Shelf
 from mirror.cli.bundling import BundleWanted, write_bundle
+from mirror.cli.completing import stored
 from mirror.cli.envfile import read_variables
 from mirror.cli.exits import FAILED
 from mirror.cli.inside import mirror_of
@@ -30,13 +32,13 @@ from mirror.units import parse_size
 # The flags that one format alone has.
 _ONLY: Final[Mapping[str, frozenset[str]]] = {
     "bundle": frozenset({"everything", "since", "since_last", "split", "key"}),
-    "cache": frozenset({"pairs", "files", "root", "links", "verify"}),
+    "cache": frozenset({"pairs", "files", "root", "links", "verify", "project", "groups"}),
 }
 
 
 @click.command("export")
 @click.argument("where", metavar="FILE|DIR|-")
-@click.argument("targets", nargs=-1, metavar="[TARGET[=PATH]...]")
+@click.argument("targets", nargs=-1, metavar="[TARGET[=PATH]...]", shell_complete=stored)
 @click.option(
     "--format",
     "form",
@@ -58,6 +60,13 @@ _ONLY: Final[Mapping[str, frozenset[str]]] = {
 @click.option(
     "--sign", "key", metavar="KEY", type=click.Path(path_type=Path), help="bundle: an ssh key."
 )
+@click.option(
+    "--file",
+    "project",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"cache: also the targets that are listed in this {projects.FILE}.",
+)
+@click.option("--group", "groups", multiple=True, help="Of that, only these groups.")
 @click.option("--endpoint", metavar="URL", help="A running mirror; then no data folder is needed.")
 @click.option("--data", type=click.Path(path_type=Path), help="The data folder.")
 @click.option("--set", "pairs", multiple=True, metavar="VAR=PATH", help="A variable of the app.")
@@ -91,6 +100,8 @@ def command(  # noqa: PLR0913 -- each flag once
     since_last: str,
     split: str | None,
     key: Path | None,
+    project: Path | None,
+    groups: tuple[str, ...],
     endpoint: str | None,
     data: Path | None,
     pairs: tuple[str, ...],
@@ -138,10 +149,10 @@ def command(  # noqa: PLR0913 -- each flag once
         )
         return
     folder = Path(where)
-    if not targets:
-        raise click.UsageError("Name the TARGETs.")
+    if not targets and project is None:
+        raise click.UsageError("Name the TARGETs, or the --file that lists them.")
     with usage():
-        wanted = _wanted(targets, include, exclude)
+        wanted = _wanted(targets, include, exclude) + _listed(project, groups, include, exclude)
         variables = _variables(files, pairs, "".join(targets))
         places = _places(variables, root, wanted, folder)
         for one in wanted:
@@ -216,6 +227,22 @@ def _wanted(
         target, place = placed(text)
         found.append(Wanted(Target.parse(target).only(include, exclude), place))
     return found
+
+
+def _listed(
+    project: Path | None,
+    groups: tuple[str, ...],
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+) -> list[Wanted]:
+    """The targets of a project's file. Raises `QuestionError`."""
+    if project is None:
+        if groups:
+            raise QuestionError(
+                "Groups are those of a file.", hint=f"Name it: --file {projects.FILE}."
+            )
+        return []
+    return [Wanted(one.target.only(include, exclude)) for one in projects.read(project, groups)]
 
 
 def _variables(files: Sequence[Path], pairs: Sequence[str], said: str) -> dict[str, str]:

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
+from mirror.cli.completing import stored
 from mirror.cli.ordering import give
 from mirror.cli.shown import age, common, show, size, table
 
 
 @click.command("ls")
-@click.argument("target", required=False, default="")
+@click.argument("target", required=False, default="", shell_complete=stored)
 @click.option("--files", is_flag=True, help="The files of all revisions of TARGET.")
 @common
 def command(

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
+from mirror.cli.completing import stored
 from mirror.cli.ordering import give
 from mirror.cli.shown import common, show, size, table
 
 
 @click.command("pin")
-@click.argument("target", required=False, default="")
+@click.argument("target", required=False, default="", shell_complete=stored)
 @click.option(
     "--for", "owner", help="A project or person it is kept for (default: your user name)."
 )

@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
+from mirror.cli.completing import paths, stored
 from mirror.cli.ordering import give
 from mirror.cli.shown import common, counted, show, size
 
 
 @click.command("rm")
-@click.argument("target")
-@click.argument("path", required=False, default="")
+@click.argument("target", shell_complete=stored)
+@click.argument("path", required=False, default="", shell_complete=paths)
 @click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
 @common
 def command(

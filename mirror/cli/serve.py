@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import gc
 import ipaddress
 import logging
 import os
@@ -77,8 +79,11 @@ def command(file: Path | None, **flags: Any) -> None:
     except OSError as error:
         if error.filename is not None:
             raise
+        # What asyncio says of these repeats the address.
+        plain = error.errno in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
+        why = os.strerror(error.errno or 0) if plain else error.strerror or str(error)
         click.echo(
-            f"modelmirror: cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. "
+            f"modelmirror: cannot listen on {settings.host}:{settings.port}: {why}. "
             "Choose another address with --host or --port (0 picks a free one).",
             err=True,
         )
@@ -86,8 +91,16 @@ def command(file: Path | None, **flags: Any) -> None:
 
 
 def _run(settings: Settings, manager: Manager) -> None:
+    # A collection amid imports looks at 100 000 objects that all stay: 50 ms of the start. Frozen, none
+    # looks at them again, which spares whoever is served meanwhile 25 ms now and then.
+    gc.disable()
     import uvloop  # noqa: PLC0415 -- 45 ms that only a server should pay
 
+    import mirror.upstream.lean  # noqa: PLC0415 -- before anything else imports aiohttp
+    import mirror.wiring  # noqa: F401, PLC0415 -- the whole server
+
+    gc.freeze()
+    gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, manager))
 
@@ -140,7 +153,7 @@ def _banner(settings: Settings, url: str) -> str:
     rows = [("clients", f"export HF_ENDPOINT={public}")]
     only_here = _loopback(urlsplit(url).hostname or "")
     if not only_here:
-        rows.append(("containers", f"ENV HF_ENDPOINT={public}"))
+        rows.append(("containers", f"--build-arg HF_ENDPOINT={public}"))
     rows += [
         ("data", str(settings.data)),
         ("upstream", "none: offline" if settings.offline else upstreams),
@@ -150,7 +163,7 @@ def _banner(settings: Settings, url: str) -> str:
     if only_here:
         lines += [
             "  Only this machine can reach it. For containers and colleagues, listen on all addresses:",
-            "  modelmirror serve --host 0.0.0.0",
+            "  modelmirror serve --host 0.0.0.0, or make serve ARGS='--host 0.0.0.0'",
             "",
         ]
     return "\n".join(lines)

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
+from mirror.cli.completing import pinned
 from mirror.cli.ordering import give
 from mirror.cli.pin import pins
 from mirror.cli.shown import common, show
 
 
 @click.command("unpin")
-@click.argument("target")
+@click.argument("target", shell_complete=pinned)
 @click.option("--for", "owner", default="", help="Only for this project or person.")
 @common
 def command(

@@ -14,12 +14,13 @@ from mirror.bundle import lockfile, projects
 from mirror.bundle.endpoint import Endpoint
 from mirror.bundle.lockfile import Locked
 from mirror.bundle.outcome import Wanted
+from mirror.cli.completing import stored
 from mirror.cli.inside import mirror_of
 from mirror.errors import QuestionError
 from mirror.targets import Target
 
 _OPTIONS: Final = (
-    click.argument("targets", nargs=-1, metavar="[TARGET]..."),
+    click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=stored),
     click.option(
         "--file",
         "project",

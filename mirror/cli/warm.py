@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mirror.bundle import projects, scanning
+from mirror.bundle.endpoint import UnreachableError
 from mirror.bundle.outcome import Report
 from mirror.bundle.warming import Warming, failures, goals
 from mirror.cli.exits import FAILED
@@ -61,6 +62,8 @@ def command(
     voice: WarmTelling = WarmEvents() if as_json else WarmPlain()
     with voice, where.asked() as asked:
         good, bad = goals(wanted, asked) if held is None else ([one.goal for one in held], [])
+        if bad and not good and all(isinstance(error, UnreachableError) for _, error in bad):
+            raise bad[0][1]  # once, for all of them
         outcomes = failures(bad, voice)
         outcomes += Warming(asked, voice, at_once=jobs, evict=evict).run(good)
         report = Report(outcomes, {})

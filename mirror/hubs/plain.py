@@ -7,24 +7,11 @@ from typing import Final
 from urllib.parse import quote
 
 from mirror import errors
+from mirror.hubs.statuses import status_of
 from mirror.messages import Answer
 
 OCTETS: Final = "application/octet-stream"
 
-# The first class that fits decides. What is not here and cannot be had is 501: no client repeats that.
-_STATUSES: Final[tuple[tuple[type[errors.MirrorError], int], ...]] = (
-    (errors.TooLargeError, 413),
-    (errors.MethodRefusedError, 405),
-    (errors.LoopError, 508),
-    (errors.NotServedError, 501),
-    (errors.QuestionError, 400),
-    (errors.UpstreamError, 502),
-    (errors.UpstreamUnavailableError, 502),
-    (errors.OfflineError, 501),
-    (errors.StoreFullError, 507),
-    (errors.DigestMismatchError, 502),
-    (errors.StoreUnusableError, 503),
-)
 _LONGEST: Final = 500
 _TYPE: Final = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+(?:; *charset=[a-zA-Z0-9-]+)?\Z", re.ASCII)
 # What a browser would run or show as a page of the mirror's own origin.
@@ -76,7 +63,7 @@ def refuse(error: errors.MirrorError) -> Answer:
         case errors.MethodRefusedError():
             status, headers = 405, (("Allow", ", ".join(error.allowed)),)
         case _:
-            status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+            status = status_of(error)
     sentence = str(error)
     return Answer(
         status,

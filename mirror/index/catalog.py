@@ -7,7 +7,7 @@ look-up takes some microseconds, and the hop to another thread that an asynchron
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +21,18 @@ from mirror.index.held import BOUND, Work
 from mirror.index.overlay import Overlay
 from mirror.index.tally import Tally
 from mirror.index.writer import Writer
-from mirror.names import Fact, Repo, Snapshot, SnapshotState, Verdict
+from mirror.leases import Leases
+from mirror.names import (
+    Alias,
+    Entries,
+    Fact,
+    Ref,
+    Repo,
+    Snapshot,
+    SnapshotState,
+    Verdict,
+    Visibility,
+)
 
 _LAST_USE: Final = "SELECT coalesce(max(used), 0) FROM blobs"
 
@@ -42,11 +53,18 @@ class Catalog(Overlay):
         fresh: bool,
         last_use: int,
         bound: int,
+        leases: Leases,
     ) -> None:
         super().__init__(path, bound)
         self._path = path
+        self._leases = leases
         self._writer = Writer(
-            connection, lambda error: schema.noted(path, error), Tally(path), self._held
+            connection,
+            lambda error: schema.noted(path, error),
+            Tally(path),
+            self._held,
+            leases,
+            self._file.renew,
         )
         self._writer.start()
         self._fresh = fresh
@@ -56,12 +74,20 @@ class Catalog(Overlay):
         self._forgettings = 0
 
     @classmethod
-    def open(cls, path: Path, *, killed: bool = False, bound: int = BOUND) -> Self:
+    def open(
+        cls,
+        path: Path,
+        *,
+        killed: bool = False,
+        bound: int = BOUND,
+        leases: Leases | None = None,
+    ) -> Self:
         """Open the catalog at *path*, or begin an empty one.
 
         A file that is damaged, of another version, or was never brought level (`finish`) is thrown away
         first, and after a run that was *killed* one that lacks what had been committed: look at `fresh`.
-        *bound* is how many bytes of facts are held in memory at most while the disk takes none. Raises
+        *bound* is how many bytes of facts are held in memory at most while the disk takes none; *leases* on
+        a repo, or on another name of content, break before what is known of it changes. Raises
         `StoreUnusableError` when no file can be made there. Opening takes the same time at any size.
         """
         connection, fresh = schema.open_for_writing(path, killed=killed)
@@ -72,8 +98,10 @@ class Catalog(Overlay):
             trouble = schema.noted(path, error)
             if fresh or not isinstance(trouble, StoreCorruptError):
                 raise trouble from error
-            return cls.open(path)  # which now finds the mark of damage, and begins anew
-        return cls(path, connection, fresh=fresh, last_use=last_use, bound=bound)
+            # Which now finds the mark of damage, and begins anew.
+            return cls.open(path, leases=leases)
+        leases = Leases() if leases is None else leases
+        return cls(path, connection, fresh=fresh, last_use=last_use, bound=bound, leases=leases)
 
     @property
     def fresh(self) -> bool:
@@ -110,6 +138,7 @@ class Catalog(Overlay):
         return self._writer.submit(
             lambda connection: recording.record(connection, self._as_of(facts, as_of)),
             lambda held: held.record(self._as_of(facts, as_of)),
+            {repo for fact in facts for repo in _about(fact)},
         )
 
     def _as_of(self, facts: Sequence[Fact], as_of: int | None) -> Sequence[Fact]:
@@ -144,7 +173,9 @@ class Catalog(Overlay):
             recording.store(connection, blobs, self._uses(len(blobs)))
 
         return self._writer.submit(
-            work, lambda held: held.stored(blobs, links, self._uses(len(blobs)))
+            work,
+            lambda held: held.stored(blobs, links, self._uses(len(blobs))),
+            {name for name, _ in links},
         )
 
     def dropped(self, digests: Sequence[Digest]) -> "Future[None]":
@@ -166,6 +197,7 @@ class Catalog(Overlay):
         return self._writer.submit(
             lambda connection: recording.touch(connection, digests, self._uses(len(digests))),
             lambda held: held.touch(digests, self._uses(len(digests))),
+            quiet=True,
         )
 
     def link(self, name: Digest, sha256: Digest) -> "Future[None]":
@@ -173,6 +205,7 @@ class Catalog(Overlay):
         return self._writer.submit(
             lambda connection: recording.link(connection, [(name, sha256)]),
             lambda held: held.stored([], [(name, sha256)], 0),
+            (name,),
         )
 
     @property
@@ -220,7 +253,7 @@ class Catalog(Overlay):
 
     @contextmanager
     def _forgetting(self) -> Iterator[None]:
-        with self._forgets:
+        with self._forgets, self._leases.changing_all():
             self._forgettings += 1
             try:
                 yield
@@ -235,3 +268,14 @@ class Catalog(Overlay):
         first = self._last_use + 1
         self._last_use += number
         return first
+
+
+def _about(fact: Fact) -> Sequence[Hashable]:
+    """The repos of which something else is known once *fact* is."""
+    match fact:
+        case Alias():
+            return fact.asked, fact.repo
+        case Ref() | Snapshot() | Entries() | Visibility():
+            return (fact.repo,)
+        case _:
+            return ()

@@ -5,7 +5,7 @@ readers. All of them are held in memory, for every question about a closed repo 
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from mirror.index.journal import Journal
@@ -19,11 +19,19 @@ GRANT: Final = "grant"
 EVERYONE: Final = "everyone"
 
 
-class Grants:
-    """The grants of one data folder, as *journal* has them; may be used from several threads."""
+def _unheard() -> None:
+    """Tell nobody."""
 
-    def __init__(self, journal: Journal) -> None:
+
+class Grants:
+    """The grants of one data folder, as *journal* has them; may be used from several threads.
+
+    *changed* is told after each change, before anybody hears that it was made.
+    """
+
+    def __init__(self, journal: Journal, changed: Callable[[], object] = _unheard) -> None:
         self._journal = journal
+        self._changed = changed
         self._lock = threading.Lock()
         self._held: dict[RepoPattern, frozenset[str]] = {}
         for subject, value in journal.notes(GRANT).items():
@@ -69,6 +77,7 @@ class Grants:
                 return False
             # Whoever lost it must not read on because a disk is full.
             self._held = {**self._held, pattern: held - gone}
+            self._changed()
             self._put(pattern, held - gone)
             return True
 
@@ -78,3 +87,4 @@ class Grants:
         # A new table, for those who read it meanwhile do not wait.
         held = {**self._held, pattern: readers}
         self._held = {pattern: names for pattern, names in held.items() if names}
+        self._changed()

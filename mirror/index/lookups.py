@@ -3,6 +3,9 @@
 The event loop asks these inline (5 to 20 µs each), since a hop to another thread costs ten times the
 look-up itself. Every thread has a connection of its own that cannot write; WAL keeps it from ever
 waiting for the writer. Nothing here knows how old is too old: facts come back with their ``seen_at``.
+
+A question looks the same few rows up again and again, and so does the next: rows that were looked up one by
+one are kept until the writer has committed anything that could be in one (`renew`).
 """
 
 import sqlite3
@@ -35,6 +38,9 @@ from mirror.names import (
 # Descriptions of datasets with 100 000 files are 10 MB and more, and a snapshot's head is read for every
 # request: the last few are kept, and read again only when they changed.
 _INFOS_KEPT: Final = 8
+
+# Rows that are kept between two commits; one of an entry has 1 KB.
+_ROWS_KEPT: Final = 2048
 
 # Contents are told in pages of this many.
 _PAGE: Final = 1000
@@ -135,12 +141,18 @@ class Lookups(Shown):
         self._opening = threading.Lock()
         self._reading = True
         self._infos: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
+        self._kept: dict[tuple[object, ...], Any] = {}
+
+    def renew(self) -> None:
+        """Read every row anew from here on: the writer has committed something."""
+        # A new table: who reads a row now, and may read what was so before, puts it into the old one.
+        self._kept = {}
 
     # ── commits ────────────────────────────────────────────────────────────────────────────────
 
     def ref(self, repo: Repo, revision: str) -> Ref | None:
         """The commit that *revision* was last seen at."""
-        row = self._row(_REF, *key_of(repo), packing.name(revision))
+        row = self._kept_row(_REF, *key_of(repo), packing.name(revision))
         return None if row is None else Ref(repo, revision, packing.unpack(row[0]), row[1])
 
     def refs(self, repo: Repo) -> Sequence[Ref]:
@@ -152,7 +164,7 @@ class Lookups(Shown):
 
     def snapshot(self, repo: Repo, commit: str) -> Snapshot | None:
         """The head of the file list of *commit*; `None` while only entries of it were seen."""
-        row = self._row(_HEAD, *key_of(repo), packing.pack(commit))
+        row = self._kept_row(_HEAD, *key_of(repo), packing.pack(commit))
         if row is None:
             return None
         number, state, view, seen_at, version = row
@@ -166,7 +178,7 @@ class Lookups(Shown):
 
     def entry(self, repo: Repo, commit: str, path: str) -> Entry | None:
         """One path of *commit*, if known to exist."""
-        row = self._row(_ENTRY, *key_of(repo), packing.pack(commit), packing.name(path))
+        row = self._kept_row(_ENTRY, *key_of(repo), packing.pack(commit), packing.name(path))
         return None if row is None else packing.entry_of(row)
 
     def absent(self, repo: Repo, commit: str, path: str) -> bool:
@@ -220,12 +232,12 @@ class Lookups(Shown):
 
     def visibility(self, repo: Repo) -> Visibility | None:
         """Who may see *repo*, as last seen."""
-        row = self._row(_VISIBILITY, *key_of(repo))
+        row = self._kept_row(_VISIBILITY, *key_of(repo))
         return None if row is None else Visibility(repo, bool(row[0]), bool(row[1]), row[2])
 
     def alias(self, asked: Repo) -> Alias | None:
         """The repo that *asked* is another name of."""
-        row = self._row(_ALIAS, *key_of(asked))
+        row = self._kept_row(_ALIAS, *key_of(asked))
         if row is None:
             return None
         hub, target, upstream_id, seen_at = row
@@ -233,7 +245,7 @@ class Lookups(Shown):
 
     def verdict(self, fingerprint: str, repo: Repo, access: Access) -> Verdict | None:
         """What upstream last said to the credential named *fingerprint* about *repo* at *access*."""
-        row = self._row(_VERDICT, fingerprint, *key_of(repo), int(access))
+        row = self._kept_row(_VERDICT, fingerprint, *key_of(repo), int(access))
         return None if row is None else Verdict(repo, access, bool(row[0]), row[1])
 
     def accepted_anywhere(self, fingerprint: str) -> bool:
@@ -268,7 +280,7 @@ class Lookups(Shown):
 
     def sha256_of(self, name: Digest) -> Digest | None:
         """The name in the store of what *name* (a git sha1, a source) names."""
-        row = self._row(_LINK, packing.linked(name))
+        row = self._kept_row(_LINK, packing.linked(name))
         return None if row is None else Digest(SHA256, row[0].hex())
 
     def names_of(self, sha256: Digest) -> Sequence[Digest]:
@@ -334,6 +346,17 @@ class Lookups(Shown):
                     self._infos.popitem(last=False)
         return kept[1]
 
+    def _kept_row(self, *asked: Any) -> Any:
+        """The same row as `_row`, which was looked up since the last commit or is now."""
+        kept = self._kept
+        if asked in kept:
+            return kept[asked]
+        row = self._row(*asked)
+        if len(kept) >= _ROWS_KEPT:
+            kept.clear()
+        kept[asked] = row
+        return row
+
     def _row(self, query: str, *values: Any) -> Any:
         try:
             # The cursor dies with this expression, and with it the read transaction it holds.
@@ -362,6 +385,7 @@ class Lookups(Shown):
         """Close every thread's connection; look-ups are refused from here on."""
         with self._opening:
             self._reading = False
+            self.renew()
             for connection in self._opened:
                 connection.close()
             self._opened.clear()

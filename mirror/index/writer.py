@@ -12,7 +12,7 @@ an older fact never overtakes a newer one.
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable
 from concurrent.futures import Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -22,6 +22,7 @@ from mirror.errors import MirrorError, StoreUnusableError
 from mirror.index import schema
 from mirror.index.held import Held, Work
 from mirror.index.tally import Tally
+from mirror.leases import Leases
 
 Hold: TypeAlias = Callable[[Held], None]
 
@@ -34,18 +35,24 @@ RETRY_AT_MOST: Final = 8.0
 
 
 class Job(NamedTuple):
-    """What is to be done on the disk, how the same is done in memory, and who waits for it."""
+    """What is to be done on the disk, how the same is done in memory, who waits for it, what it changes.
+
+    One that is *quiet* changes nothing that readers keep.
+    """
 
     work: Work
     hold: Hold | None
     future: "Future[None]"
+    about: Collection[Hashable] = ()
+    quiet: bool = False
 
 
 class Writer:
     """Owns *connection* (autocommit) from `start` to `close`.
 
     *wording* turns an SQLite error into the mirror's own, and may take note of it; *tally* notes how far
-    it came; *held* takes what the disk does not.
+    it came; *held* takes what the disk does not; *leases* break before what they are about is changed, and
+    *committed* is told of each commit before anybody else is.
     """
 
     def __init__(
@@ -54,11 +61,15 @@ class Writer:
         wording: Callable[[sqlite3.Error], MirrorError],
         tally: Tally,
         held: Held,
+        leases: Leases,
+        committed: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._wording = wording
         self._tally = tally
         self._held = held
+        self._leases = leases
+        self._committed = committed
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
@@ -73,11 +84,19 @@ class Writer:
         self._tally.begin(self._connection)
         self._thread.start()
 
-    def submit(self, work: Work, hold: Hold | None = None) -> "Future[None]":
+    def submit(
+        self,
+        work: Work,
+        hold: Hold | None = None,
+        about: Collection[Hashable] = (),
+        *,
+        quiet: bool = False,
+    ) -> "Future[None]":
         """Queue *work*; the future ends when it is committed or held, or with what prevented it.
 
-        *hold* does the same in memory; without it the work is done on the disk or not at all. Work that
-        was handed in is done: cancelling the future does not take it back.
+        *hold* does the same in memory; without it the work is done on the disk or not at all. *about* is
+        what leases may rest on that the work changes; *quiet* work changes no row that readers keep. Work
+        that was handed in is done: cancelling the future does not take it back.
         """
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()
@@ -85,7 +104,7 @@ class Writer:
             if self._closed:
                 future.set_exception(StoreUnusableError("The index is closed."))
             else:
-                self._queue.put(Job(work, hold, future))
+                self._queue.put(Job(work, hold, future, about, quiet))
         return future
 
     def close(self, before: Callable[[], None] = lambda: None) -> None:
@@ -104,7 +123,8 @@ class Writer:
         while going_on:
             batch, going_on = self._next()
             if batch or self.trouble:
-                self._write(batch, patient=going_on)
+                with self._leases.changing({key for job in batch for key in job.about}):
+                    self._write(batch, patient=going_on)
         self._before()
         self._connection.close()
         self._tally.close()
@@ -142,6 +162,8 @@ class Writer:
                     failures[place] = failure
             number = self._tally.count(self._connection)
             self._connection.execute("COMMIT")
+            if self.trouble or not all(job.quiet for job in batch):
+                self._committed()
             self._tally.note(number)
         except Exception as error:  # noqa: BLE001 -- a thread that ends leaves everybody waiting
             with suppress(sqlite3.Error, MemoryError):
@@ -175,7 +197,9 @@ class Writer:
 
     def _recovered(self) -> None:
         if self.trouble:
-            self._held.clear()
+            # What could never be written is known no longer.
+            with self._leases.changing_all():
+                self._held.clear()
             self._tally.settle()
             self.trouble, self._pause, self._retry_at = "", RETRY, 0.0
 

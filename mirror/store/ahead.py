@@ -6,9 +6,9 @@ memory can tell that the disk gave back what it got.
 """
 
 from dataclasses import dataclass
-from zlib import crc32
 
 from mirror.digest import Buffer
+from mirror.store.crc import crc32
 from mirror.store.extents import Extents
 from mirror.store.residency import PAGE, Residency
 from mirror.store.sums import PIECE

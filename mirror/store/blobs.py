@@ -1,8 +1,7 @@
 """The content-addressed store: blobs named by their sha256, published whole or not at all.
 
-`BlobStore` is as narrow as a second tier on an object store can be: find, put, open, delete, walk. What
-comes before a blob has its name (`mirror.store.partials`) and what room it takes (`mirror.store.ledger`)
-is always local and not part of it.
+What comes before a blob has its name (`mirror.store.partials`) and what room it takes
+(`mirror.store.ledger`) is always local and no part of what a store promises (`mirror.store.protocol`).
 """
 
 import contextlib
@@ -10,10 +9,9 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from pathlib import Path
-from typing import Protocol
+from typing import Final
 
 from mirror.digest import SHA256, Digest
 from mirror.errors import StoreError
@@ -21,109 +19,17 @@ from mirror.events import Alarm, Observer
 from mirror.store import durable
 from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
-from mirror.store.partials import Partial
+from mirror.store.protocol import Blob, BlobStore, Finished, StoredBlob
 from mirror.store.residency import Residency, Unknown, choose, random_access, unmark_absent
 from mirror.store.shelf import Shelf
 from mirror.store.stored import Checks, DiskBlob, Identity, OpenFile, Upkeep
 from mirror.store.sums import PIECE, Sums, read_size
 
+__all__ = ["Blob", "BlobStore", "DiskStore", "Finished", "StoredBlob"]
 
-@dataclass(frozen=True, slots=True, order=True)
-class Blob:
-    """A stored blob: its sha256 and its length in bytes."""
-
-    digest: Digest
-    size: int
-
-
-class StoredBlob(Protocol):
-    """An open blob, as one reader sees it; the reader closes it."""
-
-    @property
-    def digest(self) -> Digest:
-        """Its sha256."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Its length in bytes."""
-        ...
-
-    def fileno(self) -> int:
-        """A descriptor to read or sendfile from at explicit offsets; valid until `close`."""
-        ...
-
-    def ready(self, offset: int, limit: int) -> int:
-        """The end of the bytes from *offset*, at most *limit*, that may be sent now; never blocks."""
-        ...
-
-    def load(self, offset: int) -> None:
-        """Make bytes at *offset* ready; blocks. Raises `StoreCorruptError` when they are damaged."""
-        ...
-
-    def close(self) -> None:
-        """Let go; may be called twice."""
-        ...
-
-
-class Finished(Protocol):
-    """Bytes that are all there and right, on their way to a name; a `Partial` is one."""
-
-    @property
-    def sha256(self) -> Digest:
-        """Their name; raises `ValueError` while they are not finished."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Their length in bytes."""
-        ...
-
-    @property
-    def sums(self) -> Sums:
-        """The checksums of their pieces."""
-        ...
-
-    @property
-    def marks(self) -> bytes:
-        """One byte per piece, 1 where it was checked and has not left memory since."""
-        ...
-
-    def fileno(self) -> int:
-        """The file's descriptor."""
-        ...
-
-    def publish(self, final: Path, folders: durable.FolderSyncs) -> None:
-        """Give the file its name, *final*; raises `StoreError` with the file removed."""
-        ...
-
-    def abandon(self) -> None:
-        """Remove the file and give its room back."""
-        ...
-
-
-class BlobStore(Protocol):
-    """Where blobs are."""
-
-    def find(self, digest: Digest) -> Blob | None:
-        """Look a sha256 up; `None` when it is not here."""
-        ...
-
-    def put(self, partials: Sequence[Partial]) -> list[Blob]:
-        """Publish finished partials, which end by it; one that is here already gives its room back."""
-        ...
-
-    def open(self, digest: Digest) -> StoredBlob | None:
-        """Open a blob for one reader; `None` when it is not here."""
-        ...
-
-    def delete(self, digest: Digest) -> int:
-        """Remove a blob and return the bytes given back; readers that have it open read on."""
-        ...
-
-    def walk(self) -> Iterator[Blob]:
-        """Every blob, in no order, while others come and go."""
-        ...
+# Files of a batch that wait for the disk at once. A journal commits what waits together: 600 files of 4 KiB
+# took 2.3 s one by one on ext4, 0.15 s by 8 threads, and no less by 32.
+_SYNCERS: Final = 8
 
 
 def _unheard(_event: object) -> None:
@@ -135,7 +41,8 @@ class DiskStore:
 
     *residency* is `mirror.store.residency.choose` of the data folder, made on first use if not given;
     *observe* hears an `Alarm` of kind ``corrupt`` for each blob set aside, and *lost* its digest, on
-    whatever thread found it; *capacity* is how many files stay open when nobody reads them.
+    whatever thread found it; *gone* that of each blob, removed or set aside, once it is found no more.
+    *capacity* is how many files stay open when nobody reads them.
     """
 
     def __init__(
@@ -146,10 +53,11 @@ class DiskStore:
         residency: Residency | None = None,
         observe: Observer = _unheard,
         lost: Callable[[Digest], object] = _unheard,
+        gone: Callable[[Digest], object] = _unheard,
         capacity: int = 256,
     ) -> None:
         self._layout = layout
-        self._lost = lost
+        self._lost, self._gone = lost, gone
         self._ledger = ledger
         self._given_residency = residency
         self._observe = observe
@@ -158,6 +66,7 @@ class DiskStore:
         self._publishing = (
             threading.Lock()
         )  # one batch at a time: the disk syncs one after the other
+        self._syncers = ThreadPoolExecutor(_SYNCERS, thread_name_prefix="syncer")
         self._naming = threading.Lock()  # held for microseconds, while a name goes away
 
     @cached_property
@@ -173,29 +82,33 @@ class DiskStore:
         found = self._look(digest)
         return None if found is None else Blob(digest, found.st_size)
 
-    def put(self, partials: Sequence[Finished]) -> list[Blob]:
-        """Publish finished partials in order, sharing the syncs of their folders.
+    def put(self, finished: Sequence[Finished]) -> list[Blob]:
+        """Publish what is finished in order, sharing the syncs.
 
-        For each: sums, then sync of the file, then rename; then the folders. When this returns the blobs
-        are found, also after a crash. A blob that is here already is fine: the partial is removed and its
-        room given back. Raises `StoreError` when the disk fails; the partials it failed for are removed,
-        the others published. Raises `ValueError` for a partial that is not finished.
+        First the bytes of all, and their sums; then, for each, its name; then the folders. When this
+        returns the blobs are found, also after a crash. A blob that is here already is fine: what came is
+        removed and its room given back. Raises `StoreError` when the disk fails; what it failed for is
+        removed, the others published. Raises `ValueError` for what is not finished.
         """
-        names = [partial.sha256 for partial in partials]
+        names = [one.sha256 for one in finished]
         folders = durable.FolderSyncs()
         blobs: list[Blob] = []
         failure: StoreError | None = None
         with self._publishing:
-            for digest, partial in zip(names, partials, strict=True):
+            self._to_disk(
+                [one for name, one in zip(names, finished, strict=True) if not self._look(name)],
+                folders,
+            )
+            for digest, one in zip(names, finished, strict=True):
                 try:
-                    self._publish(digest, partial, folders)
+                    self._publish(digest, one, folders)
                 except StoreError as error:
-                    partial.abandon()
+                    one.abandon()
                     durable.remove(self._layout.sums_of(digest))
                     failure = failure or error
                 else:
-                    blobs.append(Blob(digest, partial.size))
-            folders.sync()
+                    blobs.append(Blob(digest, one.size))
+            folders.sync(self._syncers if len(finished) > 1 else None)
         if failure is not None:
             raise failure
         return blobs
@@ -312,6 +225,7 @@ class DiskStore:
 
     def close(self) -> None:
         """Close the files that nobody reads."""
+        self._syncers.shutdown()
         self._shelf.close()
 
     def _remove(self, digest: Digest) -> int:
@@ -324,6 +238,7 @@ class DiskStore:
         except OSError as error:
             raise durable.disk_error(error, f"The blob {digest} cannot be removed") from error
         self._shelf.forget(digest)
+        self._gone(digest)
         durable.remove(self._layout.sums_of(digest))
         self._ledger.give_back(status.st_size)
         return status.st_size if status.st_nlink == 1 else 0
@@ -350,15 +265,25 @@ class DiskStore:
             self._shelf.remember(digest, identity)
         return status
 
-    def _publish(self, digest: Digest, partial: Finished, folders: durable.FolderSyncs) -> None:
+    def _to_disk(self, finished: Sequence[Finished], folders: durable.FolderSyncs) -> None:
+        """Bring bytes and sums to the disk, many at once; what fails is told when its name is given."""
+
+        def one(each: Finished) -> None:
+            with folders.before(each.fileno()):
+                if each.size > PIECE:
+                    self._write_sums(each.sums, folders)
+                durable.sync_file(each.fileno(), self._layout.blob(each.sha256))
+
+        for _ in (map if len(finished) == 1 else self._syncers.map)(one, finished):
+            pass
+
+    def _publish(self, digest: Digest, finished: Finished, folders: durable.FolderSyncs) -> None:
         if self._look(digest) is not None:
-            partial.abandon()
+            finished.abandon()
             return
-        if partial.size > PIECE:
-            self._write_sums(partial.sums, folders)
-        marks = partial.marks
-        partial.publish(self._layout.blob(digest), folders)
-        self._shelf.remember(digest, Identity.of(os.fstat(partial.fileno())), marks)
+        marks = finished.marks
+        finished.publish(self._layout.blob(digest), folders)
+        self._shelf.remember(digest, Identity.of(os.fstat(finished.fileno())), marks)
 
     def _read_sums(self, digest: Digest) -> Sums | None:
         return Sums.read(self._layout.sums_of(digest), digest)
@@ -390,6 +315,7 @@ class DiskStore:
                 self._ledger.give_back(displaced)
                 durable.remove(self._layout.sums_of(digest))
             self._shelf.forget(digest)
+        self._gone(digest)
         self._observe(Alarm("corrupt", f"The stored blob {digest} was set aside: {reason}."))
         self._lost(digest)
         return True

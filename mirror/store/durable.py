@@ -10,6 +10,9 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -63,6 +66,17 @@ def sync_file(fd: int, name: Path) -> None:
         raise disk_error(error, f"{name} could not be brought to the disk") from error
 
 
+def begin(fd: int, offset: int, length: int) -> None:
+    """Have the disk begin with bytes that were just written, without waiting; a later sync is short then.
+
+    POSIX_FADV_DONTNEED begins with those that are not on the disk, and cannot drop them before they are
+    (mm/fadvise.c). A hint: nothing is promised, and elsewhere nothing is done.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the names in *folder* are on the disk. Raises `StoreError`."""
     try:
@@ -77,46 +91,77 @@ def sync_folder(folder: Path) -> None:
 
 
 class FolderSyncs:
-    """Folders that a batch of publications still has to sync, each once.
+    """What a batch of publications shares: files that are synced at once before, folders after.
 
-    The first sync commits the file system's journal with every rename of the batch in it, so the
-    others find nothing left to do.
+    The first sync of a folder commits the file system's journal with every rename of the batch in it, so
+    the others wait for no more than that the disk empties its own cache, which they do at once.
     """
 
-    __slots__ = ("_folders",)
+    __slots__ = ("_files", "_folders")
 
     def __init__(self) -> None:
         self._folders: dict[Path, None] = {}
+        self._files: dict[int, StoreError | None] = {}
 
     def add(self, folder: Path) -> None:
         """Note that a name in *folder* changed."""
         self._folders[folder] = None
 
-    def sync(self) -> None:
-        """Sync them all; nothing of the batch may be told to anyone before. Raises `StoreError`."""
-        while self._folders:
-            sync_folder(next(iter(self._folders)))
-            self._folders.pop(next(iter(self._folders)))
+    @contextlib.contextmanager
+    def before(self, fd: int) -> Iterator[None]:
+        """Bring the file of descriptor *fd* to the disk in here, on any thread: `publish` does so no more.
+
+        A `StoreError` of the block is kept for it: a sync that failed is not tried again.
+        """
+        self._files[fd] = None
+        try:
+            yield
+        except StoreError as error:
+            self._files[fd] = error
+
+    def synced(self, fd: int) -> bool:
+        """Whether the file of *fd* was brought to the disk; raises the `StoreError` that it met."""
+        if (error := self._files.get(fd)) is not None:
+            raise error
+        return fd in self._files
+
+    def sync(self, pool: Executor | None = None) -> None:
+        """Sync the folders, many at once in *pool*; nothing of the batch may be told to anyone before.
+
+        Raises `StoreError`; those that were not synced are left for another call.
+        """
+        folders = list(self._folders)
+        for folder, _ in zip(
+            folders, (pool.map if pool else map)(sync_folder, folders), strict=True
+        ):
+            self._folders.pop(folder)
 
 
 def publish(
-    temporary: Path, final: Path, *, fd: int | None = None, folders: FolderSyncs | None = None
+    temporary: Path,
+    final: Path,
+    *,
+    fd: int | None = None,
+    folders: FolderSyncs | None = None,
+    synced: bool = False,
 ) -> None:
     """Give a finished file its name: sync the file, rename it, sync the folder.
 
     Both paths are on one file system; the folder of *final* is made if it is missing. *fd* is a
-    descriptor of *temporary* if there is one; with *folders* the last step is left to a batch. Raises
-    `StoreError`; *temporary* is gone then and *final* untouched, unless it was the folder's sync that
-    failed.
+    descriptor of *temporary* if there is one; with *folders* the last step is left to a batch, which may
+    have done the first; *synced* says that it was done long ago. Raises `StoreError`; *temporary* is gone
+    then and *final* untouched, unless it was the folder's sync that failed.
     """
     try:
-        if fd is None:
+        if synced:
+            pass
+        elif fd is None:
             fd = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 sync_file(fd, temporary)
             finally:
                 os.close(fd)
-        else:
+        elif folders is None or not folders.synced(fd):
             sync_file(fd, temporary)
         made = _rename(temporary, final)
     except (OSError, StoreError) as error:
@@ -209,12 +254,15 @@ def point(temporary: Path, final: Path, to: str, *, folders: FolderSyncs | None 
     With *folders* the folder's sync is left to a batch. Raises `OSError`, also where the file system has no
     such links.
     """
-    temporary.symlink_to(to)
     try:
-        os.rename(temporary, final)
-    except OSError:
-        remove(temporary)
-        raise
+        final.symlink_to(to)  # one step where nothing is there, as nearly always
+    except FileExistsError:
+        temporary.symlink_to(to)
+        try:
+            os.rename(temporary, final)
+        except OSError:
+            remove(temporary)
+            raise
     _synced(final.parent, folders)
 
 
@@ -226,6 +274,14 @@ def link_open(source: int, temporary: Path) -> None:
     """
     # With a folder's descriptor given Python calls linkat, which alone follows; the path is absolute.
     os.link(f"/proc/self/fd/{source}", temporary, src_dir_fd=source, follow_symlinks=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that ought to be empty, with what is in it all the same; nothing raises."""
+    try:
+        folder.rmdir()  # a tenth of what `rmtree` takes to find that out
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def move(source: Path, final: Path) -> None:

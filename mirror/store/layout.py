@@ -265,6 +265,7 @@ class Layout:
         hints = {
             errno.EROFS: f"Mount it writable: mount -o remount,rw {self.data}",
             errno.ENOSPC: f"Free some space on its disk: df -h {self.data}",
+            errno.ENOENT: "Give the path of a folder with --data.",
             errno.ENOTDIR: "Give the path of a folder with --data.",
             errno.EEXIST: "Give the path of a folder with --data.",
         }

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Final, NoReturn
-from zlib import crc32
 
 from mirror.digest import Buffer, Digest
 from mirror.errors import DigestMismatchError, StoreCorruptError, StoreError, TruncatedBodyError
 from mirror.store import durable
 from mirror.store.ahead import Ahead
+from mirror.store.crc import crc32
 from mirror.store.extents import Extents
 from mirror.store.layout import PARTIAL_DATA, PARTIAL_JOURNAL, held_by
 from mirror.store.ledger import Reservation
@@ -38,8 +38,7 @@ class Partial:
 
     Several threads may `write` at once, each bytes that nobody else writes; one at a time does everything
     else (`append`, `finish`, then `DiskStore.put`, `keep` or `abandon`). Any number read from `fileno`
-    meanwhile, `ready` and `load` telling them where that is safe. The descriptor outlives the end, for
-    readers that are still behind, until `close`.
+    meanwhile, where `ready` and `load` say so; until `close`, also those who are behind at the end.
     """
 
     def __init__(  # noqa: PLR0913 -- only `Partials` makes one
@@ -229,6 +228,11 @@ class Partial:
         got = self._prefix.differs()
         if got is not None:
             self._mismatch(f"The bytes that came for {self._prefix.awaited} are others.", got)
+        try:
+            # Before the last sync, which brings it to the disk with the bytes.
+            os.fchmod(self._fd, 0o444)
+        except OSError as error:
+            raise durable.disk_error(error, f"{self.expected} cannot be finished") from error
         self._sha256 = self._prefix.digest()
 
     # ── reading meanwhile ────────────────────────────────────────────────────────────────────────
@@ -307,15 +311,11 @@ class Partial:
         self._require_open()
         try:
             self._wait_for_sync()
-            # Before the sync, so that it is on the disk with the bytes.
-            os.fchmod(self._fd, 0o444)
             durable.publish(self._folder / PARTIAL_DATA, final, fd=self._fd, folders=folders)
-        except (OSError, StoreError) as error:
+        except StoreError:
             self.abandon()
-            if isinstance(error, OSError):
-                raise durable.disk_error(error, f"{final} could not be published") from error
             raise
-        shutil.rmtree(self._folder, ignore_errors=True)
+        durable.remove_folder(self._folder)
         self._end(self.size)
 
     def close(self) -> None:

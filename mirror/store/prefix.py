@@ -4,9 +4,8 @@ sha256 has to see them in order, so this is where bytes become what the digest w
 on each whole piece has its checksum, and readers may be shown it as long as it has not left memory.
 """
 
-from zlib import crc32
-
 from mirror.digest import Buffer, Check, Digest, Hasher
+from mirror.store.crc import crc32
 from mirror.store.residency import RUN, Residency, checked_end
 from mirror.store.sums import PIECE, Sums, SumsBuilder, piece_count
 

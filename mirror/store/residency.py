@@ -14,6 +14,8 @@ import mmap
 import os
 import sys
 import tempfile
+import threading
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
@@ -63,20 +65,6 @@ class Unknown:
         return False
 
 
-class _Range(ctypes.Structure):
-    _fields_ = (("offset", ctypes.c_uint64), ("length", ctypes.c_uint64))
-
-
-class _Counts(ctypes.Structure):
-    _fields_ = (
-        ("cache", ctypes.c_uint64),
-        ("dirty", ctypes.c_uint64),
-        ("writeback", ctypes.c_uint64),
-        ("evicted", ctypes.c_uint64),
-        ("recently_evicted", ctypes.c_uint64),
-    )
-
-
 class Cachestat:
     """cachestat(2): the kernel counts the pages."""
 
@@ -86,19 +74,30 @@ class Cachestat:
     def __init__(self) -> None:
         # PyDLL keeps the interpreter lock: the call takes 1 to 10 us, handing the lock over costs more.
         self._syscall = ctypes.PyDLL(None).syscall
+        self._syscall.restype = ctypes.c_long
+        self._blanks = _Blanks()
 
     def resident(self, fd: int, start: int, end: int) -> bool:
         """Whether all pages are counted as cached."""
-        counts = _Counts()
-        span = _Range(start, end - start)
-        failed = self._syscall(
-            ctypes.c_long(_NR_CACHESTAT),
-            ctypes.c_uint(fd),
-            ctypes.byref(span),
-            ctypes.byref(counts),
-            ctypes.c_uint(0),
-        )
-        return not failed and int(counts.cache) >= -(-(end - start) // PAGE)
+        blank = self._blanks
+        numbers = blank.numbers
+        numbers[0], numbers[1] = start, end - start
+        if self._syscall(_NR_CACHESTAT, fd, blank.range, blank.counts, 0):
+            return False
+        return numbers[2] >= -(-(end - start) // PAGE)
+
+
+class _Blanks(threading.local):
+    """What one thread asks with and is answered in: made once, for that costs more than the call.
+
+    The kernel reads a ``struct cachestat_range`` (offset and length in bytes) and writes a
+    ``struct cachestat`` (five counts of pages, those in the cache first): seven numbers of 64 bits.
+    """
+
+    def __init__(self) -> None:
+        self.numbers = array("Q", bytes(7 * 8))
+        fields = (ctypes.c_uint64 * 7).from_buffer(self.numbers)
+        self.range, self.counts = ctypes.byref(fields), ctypes.byref(fields, 2 * 8)
 
 
 class Mincore:

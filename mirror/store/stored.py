@@ -37,6 +37,16 @@ class Identity(NamedTuple):
         """Take it from a file's status; *modified* is in nanoseconds."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
+    def still(self, status: os.stat_result) -> bool:
+        """Whether *status* is that of the same file, as it was."""
+        device, inode, size, modified = self
+        return (
+            status.st_mtime_ns == modified
+            and status.st_size == size
+            and status.st_ino == inode
+            and status.st_dev == device
+        )
+
 
 class Checks:
     """Which pieces of a file were checked: one byte per piece in *marks*, 1 for checked."""
@@ -87,9 +97,10 @@ class OpenFile:
     def ready(self, offset: int, limit: int) -> int:
         """As `DiskBlob.ready`, where residency can be known."""
         checks = self.checks
-        if Identity.of(os.fstat(self.fd)) != checks.identity:
+        fd = self.fd
+        if not checks.identity.still(os.fstat(fd)):
             return offset
-        return checked_end(self._residency, self.fd, checks.marks, offset, limit, self.size)
+        return checked_end(self._residency, fd, checks.marks, offset, limit, self.size)
 
     def load(self, offset: int) -> int:
         """Check the pieces of one window at *offset*; returns its end. Raises `StoreCorruptError`."""
@@ -211,7 +222,7 @@ class DiskBlob:
 
     def fileno(self) -> int:
         """The shared descriptor, for reads at explicit offsets; valid until `close`."""
-        return self._opened().fd
+        return (self._file or self._opened()).fd
 
     def ready(self, offset: int, limit: int) -> int:
         """The end of the bytes from *offset*, at most *limit*, that may be sent as they are now.
@@ -219,7 +230,7 @@ class DiskBlob:
         *offset* itself when the piece there is to be loaded first. Never blocks, and covers at most 8 MiB
         per call. Where residency cannot be known it is what the last `load` of this reader checked.
         """
-        file = self._opened()
+        file = self._file or self._opened()
         limit = min(limit, self.size, offset + RUN)
         if limit <= offset:
             return offset

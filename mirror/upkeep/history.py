@@ -15,7 +15,7 @@ from typing import Any, Final, Self, TypeAlias
 
 from mirror.clock import Clock
 from mirror.errors import StoreError
-from mirror.events import Event, Fetched, FillEnded, Served
+from mirror.events import Event, Fetched, FillEnded, Served, ServedAlike
 
 Write: TypeAlias = Callable[[Path, bytes], None]
 
@@ -81,6 +81,8 @@ class History:
             case Served(hub=hub, found=found, sent=sent) if hub:
                 passed = sent if found == "bypass" else 0
                 self._count(Count(sent, passed, 1, 1 if found in _HITS else 0))
+            case ServedAlike(hub=hub, found=found, requests=number, sent=sent) if hub:
+                self._count(Count(sent, 0, number, number if found in _HITS else 0))
             case FillEnded(fetched=size) | Fetched(size=size) if size:
                 self._count(Count(fetched=size))
             case _:

@@ -18,6 +18,7 @@ from mirror.index.journal import Journal
 from mirror.index.memo import Memo
 from mirror.index.rebuild import match_blobs, rebuild, save_missing
 from mirror.index.records import Records
+from mirror.leases import Leases
 from mirror.store import durable
 from mirror.store.blobs import BlobStore
 from mirror.store.layout import Layout
@@ -29,7 +30,8 @@ class Known:
 
     *store* has the blobs; *damaged* is told, in a sentence, of what cannot be read; *boot* names the
     machine's start (`mirror.upkeep.running.boot_id`), which decides what an unclean end may have cost;
-    *refused* is told when the disk begins to take nothing, and when it takes everything again.
+    *refused* is told when the disk begins to take nothing, and when it takes everything again; *leases*
+    break before what the catalog knows changes.
     Entering raises `StoreError` when the disk refuses.
     """
 
@@ -41,11 +43,13 @@ class Known:
         *,
         boot: str | None,
         refused: Callable[[str], None] | None = None,
+        leases: Leases | None = None,
     ) -> None:
         self._layout = layout
         self._store = store
         self._damaged = damaged
         self._refused = refused or damaged
+        self._leases = leases
         self._mark = RunMark(layout, boot)
         self._stack = ExitStack()
 
@@ -53,7 +57,9 @@ class Known:
         layout = self._layout
         with ExitStack() as stack:
             last = self._mark.begin()
-            self.catalog = Catalog.open(layout.index, killed=last is End.KILLED)
+            self.catalog = Catalog.open(
+                layout.index, killed=last is End.KILLED, leases=self._leases
+            )
             stack.callback(self.catalog.close)
             self.records = Records(layout.records, writer(layout), self._damaged)
             self.journal = Journal.open(

@@ -17,6 +17,7 @@ from mirror.upkeep.saying import Order, flag, target, text
 
 _UNKNOWN: Final = "unknown"
 _UNPINNED: Final = "(not pinned)"
+_NO_PROJECT: Final = "(of no project)"
 
 
 class Overview:
@@ -28,8 +29,14 @@ class Overview:
         self._catalog = desk.index.catalog
 
     def orders(self) -> Mapping[str, Order]:
-        """``status``, ``stats``, ``ls`` and ``du``."""
-        return {"status": self._status, "stats": self._stats, "ls": self._ls, "du": self._du}
+        """``status``, ``stats``, ``ls``, ``names`` and ``du``."""
+        return {
+            "status": self._status,
+            "stats": self._stats,
+            "ls": self._ls,
+            "names": self._names,
+            "du": self._du,
+        }
 
     # ── in all ─────────────────────────────────────────────────────────────────────────────────
 
@@ -93,6 +100,23 @@ class Overview:
                 return {"addresses": [self._address_row(address.text, held)]}
             case NamedBlob(digest):
                 return {"blob": self._blob(digest)}
+
+    def _names(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is here and begins like ``begun``, by name alone: for who types it."""
+        begun = text(arguments, "begun")
+        repos = {spell(row.repo): row.repo for row in self._catalog.repos(public_only=False)}
+        name, at, _ = begun.partition("@")
+        refs = self._catalog.refs(repos[name]) if at and name in repos else ()
+        found = {
+            "repos": repos,
+            "revisions": [f"{name}@{ref.revision}" for ref in refs if ref.revision != ref.commit],
+            "addresses": [address.text for address in self._desk.book.every()],
+            "pins": [str(pin.named) for pin in self._desk.pins.held()],
+        }
+        return {
+            kind: sorted(name for name in names if name.startswith(begun))
+            for kind, names in found.items()
+        }
 
     def _everything(self) -> Mapping[str, Any]:
         held, pins = self._holdings.repos(), self._desk.pins.held()
@@ -207,14 +231,19 @@ class Overview:
     # ── for whom ───────────────────────────────────────────────────────────────────────────────
 
     def _du(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What each owner needs: repos and addresses, or with ``by`` of ``pin`` those who pinned."""
+        """What each owner needs: repos and addresses, or with ``by`` of ``project`` those who pinned.
+
+        ``projects`` are more of these: what each has, by digests.
+        """
         by = text(arguments, "by") or "repo"
         if by == "repo":
             owners = {spell(repo): held for repo, held in self._holdings.repos().items()}
             owners |= {text: held for text, (_, held) in self._holdings.addresses().items()}
         elif by == "project":
             owners = dict(self._holdings.pins())
-            owners[_UNPINNED] = self._rest(owners)
+            for name, held in self._projects(arguments):
+                owners.setdefault(name, Held()).blobs.update(held.blobs)
+            owners[_NO_PROJECT if arguments.get("projects") else _UNPINNED] = self._rest(owners)
         else:
             raise QuestionError("du is by repo or by project.")
         needed: dict[Digest, int] = {}
@@ -234,6 +263,18 @@ class Overview:
             "bytes": totals.size,
             "unnamed": totals.size - sum(blob.size for blob in named.values()),
         }
+
+    def _projects(self, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Held]]:
+        """What ``projects`` name by digests, as upstream publishes them or as blobs are called."""
+        said = arguments.get("projects", {})
+        if not isinstance(said, dict):
+            raise QuestionError("The argument projects has a list of digests for each name.")
+        for name, digests in said.items():
+            try:
+                blobs = [self._holdings.blob_of(Digest.parse(digest)) for digest in digests]
+            except (TypeError, ValueError, AttributeError) as error:
+                raise QuestionError(f"The digests of {name!r} cannot be read.") from error
+            yield name, Held({blob.digest: blob for blob in blobs if blob is not None})
 
     def _rest(self, owners: Mapping[str, Held]) -> Held:
         """What is stored and in no pin."""

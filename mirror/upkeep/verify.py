@@ -31,7 +31,7 @@ from mirror.upkeep import inspection
 from mirror.upkeep.agreement import SHOWN, Agreement
 from mirror.upkeep.findings import Finding, Level, Loss, Report, Watcher
 from mirror.upkeep.known import Known, writer
-from mirror.upkeep.reading import Reading, UnreadableError, read_again
+from mirror.upkeep.reading import Reading, Readings, UnreadableError, cores
 from mirror.upkeep.running import End, RunMark
 from mirror.upkeep.subset import Subset
 
@@ -118,25 +118,28 @@ class Verification:
         if self._options.subset is not None:
             blobs = self._options.subset.choose(blobs, self._draw)
         self._watch.begin("read", sum(blob.size for blob in blobs))
-        for blob in blobs:
-            kept = Sums.read(self._layout.sums_of(blob.digest), blob.digest)
-            path = self._layout.blob(blob.digest)
-            try:
-                reading = read_again(path, blob, kept, self._watch.advance)
-            except UnreadableError as error:
-                what = str(path.relative_to(self._layout.root))
-                self._found(Finding(Level.UNCHECKED, "blob-data", what, f"{error}."))
-                continue
-            self._report.blobs_read += 1
-            self._report.size_read += reading.sums.size
-            if reading.wrong:
-                finding = inspection.blob_damage(self._layout, blob, reading.wrong)
-                self._bad_blob(store, blob.digest, finding)
-            else:
-                self._sums(blob, reading, missing=kept is None)
+        readings = Readings(
+            lambda digest: Sums.read(self._layout.sums_of(digest), digest),
+            self._watch.advance,
+            cores(),
+        )
+        paths = [(self._layout.blob(blob.digest), blob) for blob in blobs]
+        with closing(readings.of(paths)) as read:
+            for path, blob, reading in read:
+                if isinstance(reading, UnreadableError):
+                    what = str(path.relative_to(self._layout.root))
+                    self._found(Finding(Level.UNCHECKED, "blob-data", what, f"{reading}."))
+                    continue
+                self._report.blobs_read += 1
+                self._report.size_read += reading.sums.size
+                if reading.wrong:
+                    finding = inspection.blob_damage(self._layout, blob, reading.wrong)
+                    self._bad_blob(store, blob.digest, finding)
+                else:
+                    self._sums(blob, reading)
 
-    def _sums(self, blob: Blob, reading: Reading, *, missing: bool) -> None:
-        if blob.size <= PIECE or not (missing or reading.sums_wrong):
+    def _sums(self, blob: Blob, reading: Reading) -> None:
+        if blob.size <= PIECE or not (reading.missing or reading.sums_wrong):
             return
         path = self._layout.sums_of(blob.digest)
 

@@ -3,7 +3,7 @@
 aiohttp's own doubles the cost of a small request. Here a line is one f-string into a list, and the list
 is written once a second or at 256 lines. A line never holds a query (signatures), a credential, or a
 character that could forge another line; it ends in the response's Cache-Status. As JSON it is the same in
-one object.
+one object. Time and client come first: what is behind them can be written before they are known.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class AccessLog:
         self._write = write
         self._clock = clock
         self._loop = loop
-        self._line = _as_json if as_json else _as_text
+        self._line, self._rest = (_as_json, _json_rest) if as_json else (_as_text, _text_rest)
         self._second = -1
         self._when = ""
         self._lines: list[str] = []
@@ -51,6 +51,19 @@ class AccessLog:
 
     def note(self, trace: Trace, seconds: float) -> None:
         """Add the line of one request, which took *seconds*."""
+        if self._write is not None:
+            self.add(self.client(trace.client), self._rest(trace, seconds))
+
+    def client(self, address: str) -> str:
+        """A client as a line shows it."""
+        return escaped(address, 64)
+
+    def rest(self, trace: Trace, seconds: float) -> str:
+        """What the line of one request, which took *seconds*, has behind time and client."""
+        return "" if self._write is None else self._rest(trace, seconds)
+
+    def add(self, client: str, rest: str) -> None:
+        """Add the line that *rest* was made for, of *client* and of now."""
         if self._write is None:
             return
         now = self._clock.wall()
@@ -58,7 +71,7 @@ class AccessLog:
         if second != self._second:
             self._second = second
             self._when = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        self._lines.append(self._line(f"{self._when}.{int(now % 1 * 1000):03d}Z", trace, seconds))
+        self._lines.append(self._line(f"{self._when}.{int(now % 1 * 1000):03d}Z", client, rest))
         if len(self._lines) >= BATCH:
             self.flush()
         elif self._timer is None:
@@ -75,21 +88,26 @@ class AccessLog:
             self._write(text)
 
 
-def _as_text(when: str, trace: Trace, seconds: float) -> str:
+def _as_text(when: str, client: str, rest: str) -> str:
+    return f"{when} {client} {rest}"
+
+
+def _text_rest(trace: Trace, seconds: float) -> str:
     cut = f'cut="{escaped(redacted(trace.cut), 200, _UNSAFE_QUOTED)}" ' if trace.cut else ""
     return (
-        f"{when} {escaped(trace.client, 64)} {escaped(trace.method, 20)} "
+        f"{escaped(trace.method, 20)} "
         f"{_path(trace)}{'?…' if trace.query else ''} {trace.status} "
         f"{max(0, trace.size)} {seconds:.3f} {cut}{trace.cache_status}\n"
     )
 
 
-def _as_json(when: str, trace: Trace, seconds: float) -> str:
+def _as_json(when: str, client: str, rest: str) -> str:
+    begin = {"time": when, "level": "info", "event": "request", "client": client}
+    return f"{json.dumps(begin)[:-1]}, {rest}"
+
+
+def _json_rest(trace: Trace, seconds: float) -> str:
     row = {
-        "time": when,
-        "level": "info",
-        "event": "request",
-        "client": escaped(trace.client, 64),
         "method": escaped(trace.method, 20),
         "path": _path(trace),
         "query": trace.query,
@@ -101,7 +119,7 @@ def _as_json(when: str, trace: Trace, seconds: float) -> str:
     }
     if trace.cut:
         row["cut"] = escaped(redacted(trace.cut), 200, _UNSAFE_QUOTED)
-    return json.dumps(row) + "\n"
+    return json.dumps(row)[1:] + "\n"
 
 
 def _path(trace: Trace) -> str:

@@ -23,8 +23,9 @@ from mirror.web.accesslog import AccessLog
 from mirror.web.foreign import walled
 from mirror.web.heads import Heads
 from mirror.web.intake import read_body
+from mirror.web.lane import Lane, Prepared
 from mirror.web.operations import Operations
-from mirror.web.plaintext import PlainTokens
+from mirror.web.recalled import Recalled
 from mirror.web.refusals import HeadTooLargeError, fault, foreseen, refusal, refuse
 from mirror.web.sending import Sender
 from mirror.web.targets import METHODS, Targets
@@ -56,7 +57,7 @@ _log = logging.getLogger("mirror.web")
 class App:
     """Answers exchanges, one call each; `running` holds those under way."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the parts of the door, by keyword
         self,
         keeper: Keeper,
         *,
@@ -66,6 +67,8 @@ class App:
         heads: Heads,
         access: AccessLog,
         observe: Observer,
+        lane: Lane,
+        recalled: Recalled,
     ) -> None:
         self._keeper = keeper
         self._targets = targets
@@ -74,7 +77,8 @@ class App:
         self._heads = heads
         self._access = access
         self._observe = observe
-        self._plain_tokens = PlainTokens()
+        self._lane = lane
+        self._recalled = recalled
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -83,6 +87,7 @@ class App:
     async def handle(self, exchange: Exchange) -> Sent:
         """Answer one exchange and say whether its connection may go on; raises nothing but cancellation."""
         begun = self._loop.time()
+        self._lane.tell()
         trace = Trace(
             exchange.method,
             exchange.keep_alive and not self._operations.stopping,
@@ -142,10 +147,14 @@ class App:
         own = False
         try:
             trace.path = exchange.target.partition("?")[0] if exchange.target[:1] == "/" else "-"
-            head = self._read(exchange, trace)
+            if exchange.kept is not None and trace.keep:
+                await self._again(exchange, exchange.kept, trace)
+                return
+            ranged = self._recalled.suits(exchange.method, exchange.headers.keys())
+            head = self._read(exchange, trace, ranged=ranged)
             found = None if head.method == "OPTIONS" else await self._operations.answer(head)
             own = found is not None
-            reply = found if found is not None else await self._ask(exchange, head, trace)
+            reply = found or await self._ask(exchange, head, trace, ranged=ranged)
             if not exchange.body_whole:
                 trace.keep = False
             await self._send(exchange, head, reply, trace, own=own)
@@ -159,6 +168,19 @@ class App:
             return
         trace.keep = trace.keep and exchange.body_whole
         await self._send(exchange, head, worded, trace, own=own)
+
+    async def _again(self, exchange: Exchange, kept: Prepared, trace: Trace) -> None:
+        """Give the answer that is kept, where the lane itself could not."""
+        told = kept.trace
+        trace.path, trace.query, trace.hub, trace.found = (
+            told.path,
+            told.query,
+            told.hub,
+            told.found,
+        )
+        if exchange.asked is not None and exchange.asked.token and not exchange.secure:
+            self._lane.warn(trace.client)
+        await self._sender.again(exchange, kept, trace)
 
     def _word(self, error: Exception, trace: Trace) -> Answer:
         """Word what went wrong before the head was out: the one place where errors become answers."""
@@ -177,7 +199,7 @@ class App:
             _log.exception("%s: %s %s failed, unforeseen", name, trace.method, trace.path)
         return fault(error, name)
 
-    def _read(self, exchange: Exchange, trace: Trace) -> RequestHead:
+    def _read(self, exchange: Exchange, trace: Trace, *, ranged: bool) -> RequestHead:
         if not exchange.http1:
             raise MalformedQuestionError("The mirror speaks HTTP/1.1 and HTTP/1.0.")
         if exchange.transfer_encoding not in {None, "chunked"}:
@@ -192,14 +214,17 @@ class App:
             exchange.target,
             exchange.headers.items(),
             exchange,
+            again=ranged or (exchange.asked is not None and exchange.asked.key is not None),
         )
         trace.path, trace.query = head.path, bool(head.query)
         trace.client = self._targets.client(head.headers, trace.client)
         if head.credential is not None and not self._targets.secure(head.headers, exchange):
-            self._plain_tokens.came_from(trace.client)
+            self._lane.warn(trace.client)
         return head
 
-    async def _ask(self, exchange: Exchange, head: RequestHead, trace: Trace) -> Answer | Relay:
+    async def _ask(
+        self, exchange: Exchange, head: RequestHead, trace: Trace, *, ranged: bool
+    ) -> Answer | Relay:
         if head.method == "OPTIONS":
             return _PREFLIGHT
         body = b""
@@ -211,7 +236,14 @@ class App:
                 raise MalformedQuestionError(f"A {head.method} has no body.")
         if head.path == warm.PATH:
             return warm.answer(self._keeper, head, body)
-        return await self._keeper.ask(head, body)
+        if not ranged:
+            return await self._keeper.ask(head, body)
+        kept = self._recalled.find(head)
+        if kept is not None:
+            return kept
+        reply = await self._keeper.ask(head, body)
+        self._recalled.keep(head, reply)
+        return reply
 
     async def _send(
         self,

@@ -29,7 +29,8 @@ def client_lines(base_url: str) -> tuple[Lines, ...]:
     return (
         Lines(
             "Hugging Face libraries and the hf command",
-            f"export HF_ENDPOINT={base_url}\nhf download openai-community/gpt2",
+            f"export HF_ENDPOINT={base_url}\n"
+            "hf download sentence-transformers/all-MiniLM-L6-v2 model.safetensors",
             "transformers, datasets, diffusers, sentence-transformers, vLLM and all else that is built on "
             "huggingface_hub.",
         ),

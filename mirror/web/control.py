@@ -22,7 +22,8 @@ from mirror.upkeep.reach import short
 CarryOut = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 _LOG: Final = logging.getLogger("modelmirror")
-_LARGEST: Final = 1 << 20
+# An order may list every file of many projects by digest, some 75 bytes each.
+_LARGEST: Final = 32 << 20
 _BAD_ORDER: Final = 400
 _FAILED: Final = 500
 

@@ -88,7 +88,7 @@ def plan(segments: Sequence[Segment]) -> list[Part]:
 class Feeds:
     """The open feeds of one response; close it whatever happens."""
 
-    __slots__ = ("_broken", "_credential", "_keeper", "_open", "whole")
+    __slots__ = ("_broken", "_credential", "_keeper", "_open", "changes", "whole")
 
     def __init__(self, keeper: Keeper, credential: Credential | None, *, whole: bool) -> None:
         self._keeper = keeper
@@ -96,6 +96,8 @@ class Feeds:
         self._open: dict[Digest, Feed] = {}
         self._broken: list[Feed] = []
         self.whole = whole
+        self.changes = 0
+        """How often a feed was opened, replaced or closed: while it stays, `get` gives what it gave."""
 
     def get(self, blob: BlobRef) -> Feed | None:
         """The feed of *blob*, if it is open."""
@@ -106,6 +108,7 @@ class Feeds:
         feed = self._open.get(blob.digest)
         if feed is None:
             feed = self._open[blob.digest] = await self._keeper.follow(blob, self._credential)
+            self.changes += 1
         return feed
 
     async def until_ready(self, stretch: Stretch) -> Feed:
@@ -131,17 +134,20 @@ class Feeds:
                 other = await self._keeper.resume(blob, self._credential, feed, error)
                 self._broken.append(feed)
                 self._open[blob.digest] = other
+                self.changes += 1
             else:
                 return feed
 
     def release(self, blob: BlobRef) -> None:
         """Close the feed of a blob that is not wanted again."""
+        self.changes += 1
         feed = self._open.pop(blob.digest, None)
         if feed is not None:
             feed.close()
 
     def close(self) -> None:
         """Close every feed."""
+        self.changes += 1
         while self._open:
             self._open.popitem()[1].close()
         while self._broken:

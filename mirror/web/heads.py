@@ -29,7 +29,7 @@ class Heads:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._second = -1
-        self._common = ""
+        self._common = b""
 
     def write(self, status: int, headers: Sequence[tuple[str, str]]) -> bytes:
         """Write the status line, *headers*, ``Date``, ``Via`` and ``nosniff``, up to the empty line.
@@ -37,6 +37,10 @@ class Heads:
         Always HTTP/1.1, whatever the request spoke (RFC 9110 §2.5). Raises `ValueError` when a header
         holds a character that could end its line.
         """
+        return self.lines(status, headers) + self.common()
+
+    def common(self) -> bytes:
+        """What every head ends with: ``Date``, ``Via``, ``nosniff`` and the empty line."""
         second = int(self._clock.wall())
         if second != self._second:
             self._second = second
@@ -44,12 +48,16 @@ class Heads:
                 f"Date: {formatdate(second, usegmt=True)}\r\n"
                 "Via: 1.1 modelmirror\r\n"
                 "X-Content-Type-Options: nosniff\r\n\r\n"
-            )
+            ).encode()
+        return self._common
+
+    def lines(self, status: int, headers: Sequence[tuple[str, str]]) -> bytes:
+        """Write the status line and *headers*; raises as `write` does."""
         # One look at all of them is enough for nearly every head; a tab or a surrogate needs another.
         flat = "".join(map("".join, headers))
         if not flat.isprintable() and _FORBIDDEN.search(flat):
             msg = "a response header holds a control character"
             raise ValueError(msg)
         text = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        head = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n{text}{self._common}"
+        head = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n{text}"
         return head.encode("utf-8", "surrogateescape")

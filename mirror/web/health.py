@@ -9,7 +9,6 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final
 
-from mirror.bundle.present import Present
 from mirror.cache.keeper import Keeper
 from mirror.cache.shelf import Shelf
 from mirror.errors import MirrorError
@@ -24,7 +23,7 @@ class Health:
     def __init__(self, keeper: Keeper, shelf: Shelf | None, pool: Executor) -> None:
         self._keeper = keeper
         self._pool = pool
-        self._present = None if shelf is None else Present(shelf)
+        self._shelf = shelf
 
     async def look(self, query: Mapping[str, Sequence[str]]) -> tuple[int, Mapping[str, Any]]:
         """The status of the answer and what it says; where *query* has a ``target`` also whether it is here.
@@ -44,8 +43,15 @@ class Health:
         if traffic := mapping(report.get("traffic")):
             # The hours are the home page's; here they would be most of the answer.
             report["traffic"] = {key: value for key, value in traffic.items() if key != "hours"}
-        if self._present is not None and (target := query.get("target")):
+        if self._shelf is not None and (target := query.get("target")):
             globs = (query.get(name, ()) for name in ("include", "exclude"))
-            look = partial(self._present.look, target[0], *globs)
+            look = partial(_present, self._shelf, target[0], *globs)
             report |= await asyncio.get_running_loop().run_in_executor(self._pool, look)
         return 200 if serving else 503, report
+
+
+def _present(shelf: Shelf, target: str, *globs: Sequence[str]) -> Mapping[str, Any]:
+    # What plans targets is imported by the first probe that names one, not by every start.
+    from mirror.bundle.present import Present  # noqa: PLC0415
+
+    return Present(shelf).look(target, *globs)

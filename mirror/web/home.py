@@ -93,6 +93,8 @@ def render(report: Mapping[str, object], stored: Stored, base_url: str, now: flo
     ]
     if not (number(mapping(report.get("store")).get("bytes")) or rows(report.get("fills"))):
         sections.insert(1, sections.pop())  # Nothing is here yet: that is what there is to do.
+    links = "".join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections[1:])
+    header += f'\n<nav class="jump" aria-label="Sections">{links}</nav>'
     main = "\n".join(
         f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>\n{body}\n</section>'
         for name, title, body in sections

@@ -6,6 +6,7 @@ everyone.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from html import escape
 from typing import Final
@@ -13,7 +14,6 @@ from typing import Final
 from mirror import __version__
 from mirror.hook import FOLDER
 from mirror.messages import Answer, RequestHead
-from mirror.web.hookwheel import NAME, build
 from mirror.web.refusals import refusal
 
 PREFIX: Final = "/-/hook"
@@ -76,11 +76,14 @@ class _File:
 
 
 class HookPages:
-    """Answers what is asked below ``/-/hook``; reads the hook's files when it is made."""
+    """Answers what is asked below ``/-/hook``; the first question has the hook's files read."""
 
-    def __init__(self) -> None:
+    @cached_property
+    def _files(self) -> Mapping[str, _File]:
+        from mirror.web.hookwheel import NAME, build  # noqa: PLC0415 -- imports zipfile
+
         sources = ("modelmirror_hook.py", "sitecustomize.py")
-        self._files: Mapping[str, _File] = {
+        return {
             **{name: _File((FOLDER / name).read_bytes(), _TEXT) for name in sources},
             NAME: _File(build(), "application/octet-stream"),
         }

@@ -5,6 +5,7 @@ under ``/-/``, where no repo can be, with two aliases that monitoring systems ex
 """
 
 import asyncio
+import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from urllib.parse import parse_qs, unquote
 from mirror.cache.keeper import Keeper
 from mirror.cache.shelf import Shelf
 from mirror.clock import Clock
+from mirror.credential import Credential
 from mirror.digest import sha256_of
 from mirror.errors import MethodRefusedError, MirrorError
 from mirror.messages import Answer, RequestHead
@@ -56,7 +58,8 @@ class Operations:
     """Answers the door's own paths.
 
     *shelf* shows what is stored, `None` to show no repos; *metrics* renders the metrics, `None` when they
-    are closed; *static* are the pages' files by name; *hook* are the pages of the client start-up hook.
+    are closed; with *metrics_token* they are for whoever sends that; *static* are the pages' files by name;
+    *hook* are the pages of the client start-up hook.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Operations:
         shelf: Shelf | None,
         clock: Clock,
         metrics: Callable[[], bytes] | None,
+        metrics_token: str = "",
         static: Mapping[str, bytes],
         hook: HookPages,
     ) -> None:
@@ -73,6 +77,7 @@ class Operations:
         self._shelf = shelf
         self._clock = clock
         self._metrics = metrics
+        self._metrics_token = metrics_token
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="pages")
         self._health = Health(keeper, shelf, self._pool)
         self._hook = hook
@@ -148,7 +153,7 @@ class Operations:
             )
         if leaf is None:
             return refusal(404, "No public repo or revision of that name is stored here.")
-        return _page(repopage.render(leaf))
+        return _page(repopage.render(leaf, head.base_url))
 
     def _live(self, _head: RequestHead) -> Answer:
         return _own(b"live\n", "text/plain; charset=utf-8")
@@ -163,9 +168,16 @@ class Operations:
         report = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
         return _own(report.encode("utf-8", "replace"), "application/json", status=status)
 
-    def _exposition(self, _head: RequestHead) -> Answer:
+    def _exposition(self, head: RequestHead) -> Answer:
         if self._metrics is None:
             return refusal(404, "Metrics are closed. The setting metrics opens them.")
+        if self._metrics_token and not _bears(head.credential, self._metrics_token):
+            return refusal(
+                401,
+                "Metrics are for whoever sends the token of the setting metrics_token_file,"
+                " as Authorization: Bearer.",
+                [("WWW-Authenticate", 'Bearer realm="metrics"')],
+            )
         return _own(self._metrics(), _METRICS_TYPE)
 
     def _probe(self, head: RequestHead) -> Answer:
@@ -184,6 +196,13 @@ class Operations:
 def _stored(shelf: Shelf, search: str, after: Repo | None) -> home.Stored:
     repos, more = shelf.repos(search, after)
     return home.Stored(repos, more, search, after, shelf.elsewhere())
+
+
+def _bears(credential: Credential | None, token: str) -> bool:
+    """Whether *token* was sent, told in a time that tells nothing of it (RFC 6750 §2.1)."""
+    scheme, _, said = ("" if credential is None else credential.header).partition(" ")
+    same = hmac.compare_digest(said.strip().encode("utf-8", "surrogateescape"), token.encode())
+    return same and scheme.lower() == "bearer"
 
 
 def _asked(head: RequestHead) -> Mapping[str, str]:

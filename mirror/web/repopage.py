@@ -1,5 +1,6 @@
 """The page of one repo: its revisions and, folder by folder, which of its files are here."""
 
+import shlex
 from collections.abc import Sequence
 from html import escape
 from typing import Final
@@ -14,8 +15,8 @@ from mirror.web.frame import count, framed, moment, repo_address
 _PREFIXES: Final = {"models": "", "datasets": "datasets/", "spaces": "spaces/"}
 
 
-def render(leaf: Leaf) -> bytes:
-    """Render a page of a public repo."""
+def render(leaf: Leaf, base_url: str) -> bytes:
+    """Render a page of a public repo, for a client that reaches the mirror at *base_url*."""
     repo = leaf.row.repo
     shown = repo.name.partition("/")[2] or repo.name
     header = (
@@ -24,9 +25,25 @@ def render(leaf: Leaf) -> bytes:
     )
     main = (
         f'<section aria-labelledby="about"><h2 id="about">This repo</h2>{_about(leaf)}</section>\n'
-        f'<section aria-labelledby="files"><h2 id="files">Files</h2>{_crumbs(leaf)}{_files(leaf)}</section>'
+        f'<section aria-labelledby="files"><h2 id="files">Files</h2>{_crumbs(leaf)}{_files(leaf)}</section>\n'
+        f"{_use(leaf, base_url)}"
     )
     return framed(f"{shown} - modelmirror", header, main)
+
+
+def _use(leaf: Leaf, base_url: str) -> str:
+    """How the Hub's own command fetches this revision from here."""
+    kind, _, name = leaf.row.repo.name.partition("/")
+    if leaf.row.repo.hub != "huggingface" or kind not in _PREFIXES:
+        return ""
+    words = ["hf", "download", name]
+    words += [] if kind == "models" else ["--repo-type", kind.removesuffix("s")]
+    words += ["--revision", leaf.revision] if leaf.revision not in {"", "main"} else []
+    lines = f"export HF_ENDPOINT={base_url}\n{shlex.join(words)}"
+    return (
+        '<section aria-labelledby="use"><h2 id="use">Use it</h2>'
+        f"<pre><code>{escape(lines)}</code></pre></section>"
+    )
 
 
 def _about(leaf: Leaf) -> str:

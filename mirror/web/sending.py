@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Final
 
@@ -18,6 +19,7 @@ from mirror.web.body import compose
 from mirror.web.copying import put, send_copied
 from mirror.web.feeds import Feeds, Part, Stretch, plan
 from mirror.web.heads import Heads
+from mirror.web.lane import Lane, Offer, Prepared
 from mirror.web.pump import Pumps
 from mirror.web.trace import Trace
 from mirror.web.wire import Exchange
@@ -26,21 +28,40 @@ from mirror.web.wire import Exchange
 SMALL: Final = 64 << 10
 
 
+@dataclass(slots=True, eq=False)
+class _Outgoing:
+    """A response about to go out: its head is *lines*, and what all heads end with; the lane may keep it."""
+
+    exchange: Exchange
+    trace: Trace
+    status: int
+    lines: bytes
+    offer: Offer | None = None
+
+
 class Sender:
     """Sends answers.
 
     With *strict*, ranges of a cold blob wait for its digest as whole bodies do; *stall* is how long a
-    client may take nothing, in seconds.
+    client may take nothing, in seconds. The *lane* is shown what it may keep.
     """
 
     def __init__(
-        self, keeper: Keeper, pumps: Pumps, heads: Heads, *, strict: bool, stall: float
+        self,
+        keeper: Keeper,
+        pumps: Pumps,
+        heads: Heads,
+        *,
+        strict: bool,
+        stall: float,
+        lane: Lane,
     ) -> None:
         self._keeper = keeper
         self._pumps = pumps
         self._heads = heads
         self._strict = strict
         self._stall = stall
+        self._lane = lane
 
     async def answer(
         self,
@@ -58,27 +79,30 @@ class Sender:
         sending = compose(
             answer, head.method, head.headers, strict=self._strict, boundary=_boundary
         )
-        top = self._heads.write(
+        lines = self._heads.lines(
             sending.status, (*sending.headers, *extra, *_connection(exchange, trace))
         )
-        small = sum(map(len, sending.body)) <= SMALL
-        if small and (data := _literal(sending.body)) is not None:
-            await self._write(exchange, top, data, trace, sending.status)
-            return
-        parts = plan(sending.body)
-        stretches = [part for part in parts if isinstance(part, Stretch)]
-        feeds = Feeds(self._keeper, answer.credential, whole=sending.whole)
-        try:
-            if stretches:
-                await feeds.until_ready(stretches[0])
-                for blob in {part.blob.digest: part.blob for part in stretches}.values():
-                    self._keeper.touch(blob.digest)
-            if small and (data := _gather(parts, feeds)) is not None:
-                await self._write(exchange, top, data, trace, sending.status)
-                return
-            await self._pour(exchange, top, parts, feeds, trace, sending.status)
-        finally:
-            feeds.close()
+        # Only what would go out again as it is: nothing cut to a range, nor what ends its connection.
+        out = _Outgoing(exchange, trace, sending.status, lines)
+        if answer.terms and exchange.asked and trace.keep and sending.status == answer.status:
+            told = replace(trace, status=sending.status)
+            out.offer = Offer(exchange.asked, head, answer.terms, lines, told)
+        data = _literal(sending.body)
+        if data is not None and len(data) <= SMALL:
+            if out.offer is not None:
+                self._lane.keep(out.offer, data)
+            await self._write(out, data)
+        else:
+            feeds = Feeds(self._keeper, answer.credential, whole=sending.whole)
+            await self._deliver(out, plan(sending.body), feeds)
+
+    async def again(self, exchange: Exchange, kept: Prepared, trace: Trace) -> None:
+        """Send what is *kept*; raises as `answer` does."""
+        out = _Outgoing(exchange, trace, kept.trace.status, kept.top)
+        if kept.parts is None:
+            await self._write(out, kept.body)
+        else:
+            await self._deliver(out, kept.parts, Feeds(self._keeper, None, whole=True))
 
     async def relay(
         self,
@@ -122,28 +146,38 @@ class Sender:
         finally:
             await _close(relay)
 
-    async def _write(
-        self, exchange: Exchange, top: bytes, data: bytes, trace: Trace, status: int
-    ) -> None:
-        self._pumps.note_small()
-        trace.status = status
-        trace.size = len(data)
-        await put(exchange, top + data, self._stall)
+    async def _deliver(self, out: "_Outgoing", parts: Sequence[Part], feeds: Feeds) -> None:
+        """Send *parts*, at once where they are small and here."""
+        stretches = [part for part in parts if isinstance(part, Stretch)]
+        try:
+            if stretches:
+                await feeds.until_ready(stretches[0])
+                for blob in {part.blob.digest: part.blob for part in stretches}.values():
+                    self._keeper.touch(blob.digest)
+            if sum(map(len, parts)) <= SMALL and (data := _gather(parts, feeds)) is not None:
+                if out.offer is not None:
+                    self._lane.keep(out.offer, data, None, {part.blob.digest for part in stretches})
+                await self._write(out, data)
+                return
+            if out.offer is not None:
+                self._lane.keep(out.offer, parts=parts)
+            await self._pour(out, parts, feeds)
+        finally:
+            feeds.close()
 
-    async def _pour(
-        self,
-        exchange: Exchange,
-        top: bytes,
-        body: list[Part],
-        feeds: Feeds,
-        trace: Trace,
-        status: int,
-    ) -> None:
+    async def _write(self, out: "_Outgoing", data: bytes) -> None:
+        self._pumps.note_small()
+        out.trace.status = out.status
+        out.trace.size = len(data)
+        await put(out.exchange, out.lines + self._heads.common() + data, self._stall)
+
+    async def _pour(self, out: "_Outgoing", body: Sequence[Part], feeds: Feeds) -> None:
+        exchange, trace, top = out.exchange, out.trace, out.lines + self._heads.common()
         await exchange.flush()
         transport = exchange.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client hung up")
-        trace.status = status
+        trace.status = out.status
         trace.size = -len(top)
         parts: list[Part] = [top, *body]
         raw = transport.get_extra_info("socket")

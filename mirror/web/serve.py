@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from mirror.cache.keeper import Keeper
@@ -14,18 +14,23 @@ from mirror.web.accesslog import AccessLog
 from mirror.web.app import App
 from mirror.web.heads import Heads
 from mirror.web.hook import HookPages
+from mirror.web.lane import Lane
+from mirror.web.listener import Listener
 from mirror.web.operations import Operations
+from mirror.web.plaintext import PlainTokens
 from mirror.web.pump import Pumps
+from mirror.web.recalled import MOST, Recalled
 from mirror.web.sending import Sender
 from mirror.web.targets import Targets
 from mirror.web.tls import HANDSHAKE, ServingTls
-from mirror.web.wire import Listener, check_parser
+from mirror.web.wire import check_parser
 
 # Each costs 7 KiB and a descriptor; 4096 leave room for the store's under the usual limit of 65536.
 MAX_CONNECTIONS: Final = 4096
 # Connections the kernel holds while the loop is busy: a cold start of a cluster comes all at once.
 _BACKLOG: Final = 1024
 _STATIC: Final = ("home.css", "home.js")
+_STATIC_FOLDER: Final = Path(__file__).parent / "static"
 
 
 def _ignore(_event: Event) -> None:
@@ -38,11 +43,12 @@ class Door:
     *shelf* shows what is stored; *host* and *port* (0 picks a free one) are where it listens, if not on
     *listener*, which somebody else opened; with *tls* by HTTPS alone. *public_url* and *trusted_proxies* say
     which base URL it hands out; with *strict* no byte of a cold blob leaves before its digest matched;
-    *metrics* renders the metrics, `None` closes them; *observe* gets a `Served` per request; *drain* is how
-    long `stop` waits for running responses, *stall* how long a client may take nothing, both in seconds;
-    *access* gets the access log in batches of whole lines, `None` for none, with *access_json* as JSON;
-    *connections* is the most that are open at once, *per_address* the most from one address that is no
-    trusted proxy, 0 for no such limit.
+    *metrics* renders the metrics, `None` closes them, and with *metrics_token* nobody else reads them;
+    *observe* gets a `Served` per request; *drain* is how long `stop` waits for running responses, *stall*
+    how long a client may take nothing, both in seconds; *access* gets the access log in batches of whole
+    lines, `None` for none, with *access_json* as JSON; *connections* is the most that are open at once,
+    *per_address* the most from one address that is no trusted proxy, 0 for no such limit; *prepared* is how
+    many bytes of memory answers may take that are kept to be given again, 0 to keep none.
     """
 
     def __init__(  # noqa: PLR0913 -- every setting of the door, by keyword
@@ -58,6 +64,7 @@ class Door:
         trusted_proxies: Sequence[str] = (),
         strict: bool = False,
         metrics: Callable[[], bytes] | None = None,
+        metrics_token: str = "",
         observe: Observer = _ignore,
         drain: float = 30.0,
         stall: float = 60.0,
@@ -65,6 +72,7 @@ class Door:
         access_json: bool = False,
         connections: int = MAX_CONNECTIONS,
         per_address: int = 0,
+        prepared: int = 0,
         clock: Clock | None = None,
     ) -> None:
         self._keeper = keeper
@@ -76,6 +84,7 @@ class Door:
         self._targets = Targets(public_url, trusted_proxies)
         self._strict = strict
         self._metrics = metrics
+        self._metrics_token = metrics_token
         self._observe = observe
         self._drain = drain
         self._stall = stall
@@ -83,6 +92,7 @@ class Door:
         self._access_json = access_json
         self._connections = connections
         self._per_address = per_address
+        self._prepared = prepared
         self._clock = clock if clock is not None else SystemClock()
         self._server: asyncio.Server | None = None
 
@@ -93,26 +103,47 @@ class Door:
         """
         check_parser()
         loop = asyncio.get_running_loop()
-        static = files("mirror.web") / "static"
         self._operations = Operations(
             self._keeper,
             shelf=self._shelf,
             clock=self._clock,
             metrics=self._metrics,
-            static={name: (static / name).read_bytes() for name in _STATIC},
+            metrics_token=self._metrics_token,
+            static={name: (_STATIC_FOLDER / name).read_bytes() for name in _STATIC},
             hook=HookPages(),
         )
         heads = Heads(self._clock)
         self._pumps = Pumps(loop, stall=self._stall)
         self._access = AccessLog(self._write_access, self._clock, loop, as_json=self._access_json)
+        self._lane = Lane(
+            self._keeper,
+            room=self._prepared,
+            clock=self._clock,
+            heads=heads,
+            access=self._access,
+            observe=self._observe,
+            pumps=self._pumps,
+            tokens=PlainTokens(),
+            loop=loop,
+        )
+        self._recalled = Recalled(self._keeper, self._clock, most=MOST if self._prepared else 0)
         self._app = App(
             self._keeper,
             targets=self._targets,
-            sender=Sender(self._keeper, self._pumps, heads, strict=self._strict, stall=self._stall),
+            sender=Sender(
+                self._keeper,
+                self._pumps,
+                heads,
+                strict=self._strict,
+                stall=self._stall,
+                lane=self._lane,
+            ),
             operations=self._operations,
             heads=heads,
             access=self._access,
             observe=self._observe,
+            lane=self._lane,
+            recalled=self._recalled,
         )
         self._listener = Listener(
             self._app.handle,
@@ -122,6 +153,7 @@ class Door:
             per_address=self._per_address,
             full_for_one=self._app.full(of_one=True),
             exempt=self._targets.trusts,
+            lane=self._lane if self._prepared else None,
         )
         self._server = await self._listen(loop)
         name, port, *_ = self._server.sockets[0].getsockname()
@@ -161,6 +193,8 @@ class Door:
             self.hurry()
         await self._listener.shutdown(timeout=1.0)
         await self._app.until_idle(1.0)
+        self._lane.close()
+        self._recalled.close()
         self._access.flush()
         self._operations.close()
         self._server = None

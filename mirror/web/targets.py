@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote_to_bytes
 from mirror.credential import Credential
 from mirror.errors import ConfigError, MalformedQuestionError, MethodRefusedError
 from mirror.messages import RequestHead
+from mirror.web.fields import Fields
 
 MAX_TARGET: Final = 8192
 MAX_SEGMENT: Final = 255
@@ -85,11 +86,18 @@ class Targets:
                 ) from error
 
     def read(
-        self, method: str, target: str, headers: Iterable[tuple[str, str]], peer: Peer
+        self,
+        method: str,
+        target: str,
+        headers: Iterable[tuple[str, str]],
+        peer: Peer,
+        *,
+        again: bool = False,
     ) -> RequestHead:
         """Read one request head.
 
         *target* is the raw request target, undecodable bytes as surrogates; *headers* are as they came.
+        With *again* the answer may be given again to others, and it is noted which headers are asked for.
         Raises `MethodRefusedError` or `MalformedQuestionError`.
         """
         if method not in METHODS:
@@ -112,9 +120,10 @@ class Targets:
             method,
             path,
             query,
-            fields,
+            Fields(fields) if again else fields,
             Credential(authorization) if authorization else None,
             self._base_url(fields, peer),
+            again,
         )
 
     def trusts(self, address: str) -> bool:

@@ -8,24 +8,28 @@ response itself. What it relies on beyond the documented interface is gathered h
 * of a request, `RequestHandler` uses ``_finish``, ``_cancel``, ``_task`` and nothing else;
 * of a response, it uses ``prepare``, ``write_eof`` and ``keep_alive``;
 * `RequestHandler.handle_error` makes the response to what the parser refused;
-* ``_messages``, ``_current_request`` and ``_force_close`` tell an idle connection from a busy one.
+* ``_messages``, ``_current_request`` and ``_force_close`` tell an idle connection from a busy one;
+* ``data_received`` puts what it reads into ``_messages``, a request without a body with `EMPTY_PAYLOAD`;
+  one by one their responses go out by ``finish_response``, before the next is taken;
+* a connection that waits for a request is closed at ``_next_keepalive_close_time``.
 """
 
 import asyncio
 import socket
 import struct
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
 
 from aiohttp import http_parser, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from mirror.errors import ConfigError
+from mirror.web.lane import Asked, Lane, Prepared
 
 # What reading a request body may raise when the client breaks its framing.
 BODY_ERRORS: Final = (RequestPayloadError, HttpProcessingError)
@@ -78,9 +82,12 @@ class Sent:
 
 
 class Exchange:
-    """One request on its connection, as the door sees it."""
+    """One request on its connection, as the door sees it.
 
-    __slots__ = ("_message", "_payload", "_protocol", "_task", "_writer")
+    *asked* is how the lane read it, `None` where it did not; *kept* is the answer that the lane has for it.
+    """
+
+    __slots__ = ("_message", "_payload", "_protocol", "_task", "_writer", "asked", "kept")
 
     def __init__(
         self,
@@ -89,7 +96,11 @@ class Exchange:
         protocol: RequestHandler,
         writer: Any,
         task: Any,
+        asked: Asked | None = None,
+        kept: Prepared | None = None,
     ) -> None:
+        self.asked = asked
+        self.kept = kept
         self._message = message
         self._payload = payload
         self._protocol = protocol
@@ -189,7 +200,7 @@ class Exchange:
     @property
     def peer(self) -> str:
         """The address of the other end, empty if there is none."""
-        return _address(self._protocol.peername)
+        return address_of(self._protocol.peername)
 
     @property
     def local(self) -> str:
@@ -242,20 +253,103 @@ class Exchange:
         transport.abort()
 
 
-class _Connection(RequestHandler):
-    """One client connection; what its parser refuses is worded by the door."""
+class Connection(RequestHandler):
+    """One client connection of *server*.
 
-    __slots__ = ("_refuse", "_turns_away")
+    *refuse* words what its parser refuses; *turns_away* tells of a new one whether it is one too many, and
+    has it answered then. What the *lane* has an answer for is not parsed.
+    """
 
-    def __init__(self, manager: "Listener") -> None:
-        super().__init__(manager, loop=asyncio.get_running_loop(), **_LIMITS)  # type: ignore[arg-type]
-        self._refuse = manager.refuse
-        self._turns_away = manager.turns_away
+    __slots__ = ("_asked", "_client", "_lane", "_owed", "_refuse", "_turns_away", "_warned")
+
+    def __init__(
+        self,
+        server: web.Server,
+        refuse: Callable[[Exchange, int], bytes],
+        turns_away: Callable[[asyncio.Transport], bool],
+        lane: Lane | None = None,
+    ) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **_LIMITS)  # type: ignore[arg-type]
+        self._refuse = refuse
+        self._turns_away = turns_away
+        # None from the first byte on that is not of whole, plain requests: the parser may hold half of one.
+        self._lane = lane
+        self._asked: deque[Asked] = deque()
+        self._owed = 0  # answers that the ordinary way has yet to give
+        self._client = ""
+        self._warned = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or hand it to whoever says that it is one too many."""
         if not self._turns_away(cast("asyncio.Transport", transport)):
             super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Let the lane answer, where all that came in so far were whole requests, and all were answered."""
+        lane = self._lane
+        asked = None if lane is None else lane.read(data)
+        if lane is None or asked is None:
+            self._lane = None
+            super().data_received(data)
+            return
+        if not self._owed and not self._close and not self._force_close:
+            kept = lane.find(asked)
+            if kept is not None and kept.parts is None and self._answer(lane, asked, kept):
+                return
+        before = len(self._messages)
+        super().data_received(data)
+        if self._agrees(asked, before):
+            self._owed += 1
+            self._asked.append(asked)
+        else:
+            self._lane = None
+
+    async def finish_response(self, request: Any, resp: Any, start_time: float | None) -> Any:
+        """See a response out: the next may follow, unless it was the last of its connection."""
+        done = await super().finish_response(request, resp, start_time)
+        self._owed -= 1
+        if not resp.keep_alive:
+            self._lane = None
+        return done
+
+    def _answer(self, lane: Lane, asked: Asked, kept: Prepared) -> bool:
+        """Send what is kept, unless the client has yet to take what it was sent before."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        if not self._client:
+            self._client = lane.client(address_of(self.peername))
+        if asked.token and not self._warned and self.ssl_context is None:
+            self._warned = True
+            lane.warn(address_of(self.peername) or "-")
+        lane.send(kept, transport, self._client)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        return True
+
+    def _agrees(self, asked: Asked, before: int) -> bool:
+        """Whether the parser found one request more than *before*, without a body, as the lane read it."""
+        if len(self._messages) != before + 1 or self._upgraded:
+            return False
+        message, payload = self._messages[-1]
+        if not isinstance(message, RawRequestMessage) or payload is not EMPTY_PAYLOAD:
+            return False
+        if asked.key is None:
+            return True
+        line, host = asked.key
+        return (
+            f"{message.method} {message.path} HTTP/1.1".encode("utf-8", "surrogateescape") == line
+            and message.version == (1, 1)
+            and message.headers.getall("Host", ()) == [host.decode()]
+            and not message.should_close
+        )
+
+    def take(self) -> tuple[Asked | None, Prepared | None]:
+        """How the lane read the request whose turn has come, and what it has for it."""
+        # All that came in before the lane was left were read by it, so they are in step.
+        asked = self._asked.popleft() if self._asked else None
+        if asked is None or self._lane is None:
+            return None, None
+        return asked, self._lane.find(asked)
 
     def handle_error(
         self,
@@ -277,114 +371,17 @@ class _Connection(RequestHandler):
             self.close()
 
 
-class _TurnedAway(asyncio.Protocol):
-    """A connection beyond the limit: it is told so and closed, once its request has come in.
-
-    Closing before the request was read would reset the connection and take the answer with it.
-    """
-
-    def __init__(self, answer: bytes, patience: float = 5.0) -> None:
-        self._answer = answer
-        self._patience = patience
-        self._timer: asyncio.TimerHandle | None = None
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._timer = asyncio.get_running_loop().call_later(self._patience, self._transport.abort)
-
-    def data_received(self, data: bytes) -> None:  # noqa: ARG002 -- whatever it asked
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(self._answer)
-            self._transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- gone is gone
-        if self._timer is not None:
-            self._timer.cancel()
-
-
-class Listener(web.Server):
-    """Makes a protocol of every connection that comes in.
-
-    *handle* answers an `Exchange`; *refuse* words what the parser refused, given its status; *full* is
-    the ready answer for connections beyond *limit*, and *full_for_one* for those of one address beyond
-    *per_address* (0: no such limit), which does not hold for addresses that *exempt* names. A lost
-    connection cancels its handler, so that whatever it waits for is let go at once.
-    """
-
-    def __init__(
-        self,
-        handle: Callable[[Exchange], Awaitable[Sent]],
-        refuse: Callable[[Exchange, int], bytes],
-        *,
-        limit: int,
-        full: bytes,
-        per_address: int = 0,
-        full_for_one: bytes = b"",
-        exempt: Callable[[str], bool] = bool,
-    ) -> None:
-        super().__init__(
-            cast("Any", handle), request_factory=cast("Any", _exchange), handler_cancellation=True
-        )
-        self.refuse = refuse
-        self._limit = limit
-        self._full = full
-        self._per_address = per_address
-        self._full_for_one = full_for_one
-        self._exempt = exempt
-        self._open = 0
-        self._from: Counter[str] = Counter()
-
-    def __call__(self) -> Any:
-        """Make the protocol of a new connection."""
-        if self._open >= self._limit:
-            return _TurnedAway(self._full)
-        return _Connection(self)
-
-    def turns_away(self, transport: asyncio.Transport) -> bool:
-        """Tell whether a new connection is one too many from its address; it is answered then."""
-        address = _address(transport.get_extra_info("peername"))
-        if not self._per_address or self._from[address] < self._per_address:
-            return False
-        if not address or self._exempt(address):
-            return False
-        turned = _TurnedAway(self._full_for_one)
-        transport.set_protocol(turned)
-        turned.connection_made(transport)
-        return True
-
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """Count a connection in."""
-        self._open += 1
-        if self._per_address:
-            self._from[_address(handler.peername)] += 1
-        super().connection_made(handler, transport)
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        """Count a connection out."""
-        self._open -= 1
-        if self._per_address:
-            address = _address(handler.peername)
-            self._from[address] -= 1
-            if self._from[address] <= 0:
-                del self._from[address]
-        super().connection_lost(handler, exc)
-
-    def retire(self) -> None:
-        """Close idle connections now and the others after the response under way."""
-        for connection in self.connections:
-            cast("_Connection", connection).retire()
-
-
-def _address(peername: Any) -> str:
+def address_of(peername: Any) -> str:
+    """The address of a connection's other end, empty if it has none."""
     return str(peername[0]) if isinstance(peername, tuple) and peername else ""
 
 
-def _exchange(
+def exchange_of(
     message: RawRequestMessage,
     payload: StreamReader,
     protocol: RequestHandler,
     writer: Any,
     task: Any,
 ) -> Exchange:
-    return Exchange(message, payload, protocol, writer, task)
+    """Make an `Exchange` of what `Connection` read: the request factory of its server."""
+    return Exchange(message, payload, protocol, writer, task, *cast("Connection", protocol).take())

@@ -1,8 +1,6 @@
-"""``python -m tests.bench [--quick] [--json FILE]``: measure, print a table, stop everything again.
+"""``make bench``: measure the mirror beside others, and hold what comes out against floors and goals.
 
-All quantities are taken round by round, so a bad minute of the machine spoils one pair of each and not all
-pairs of one. Another round begins only if it can end within the limit: 6 minutes, or 90 seconds with
-``--quick``.
+Ends with 1 when a floor is missed, with 2 when a measurement failed.
 """
 
 import argparse
@@ -13,85 +11,118 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from mirror import __version__
-from tests.bench.figures import STEADY, Notebook, document, table
-from tests.bench.processes import find_nginx
-from tests.bench.rounds import everything
-from tests.bench.scene import FULL, QUICK, Scene, standing
+from tests.bench import plot, processes, programs, report
+from tests.bench.figures import Notebook, Row, joined
+from tests.bench.goals import MARKS, chosen
+from tests.bench.groups import GROUPS, run_all
+from tests.bench.scene import FULL, QUICK, Scene
+from tests.house.checkout import ROOT
+
+# The load of 1000 slow clients, and the server they are connected to.
+_FILES = 4096
 
 
 def main() -> None:
     """Read the command line and run."""
-    parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small files, three rounds")
-    parser.add_argument("--json", type=Path, help="where to write every sample")
-    parser.add_argument("--nginx", help="the nginx to compare with (default: the installed one)")
-    parser.add_argument("--folder", type=Path, help="where to keep 4 GiB meanwhile (default: /tmp)")
+    parser = _parser()
     wishes = parser.parse_args()
-    if sys.platform != "linux":
-        parser.error("the measurements need Linux: they read /proc and choose cores")
+    try:
+        marks = chosen(wishes.only) if wishes.only else frozenset(MARKS)
+        saved = [report.read(path) for path in wishes.read]
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    failed = False
+    if not saved:
+        if sys.platform != "linux":
+            parser.error("the measurements need Linux: they read /proc and choose cores")
+        rows, about, failed = _measured(wishes, marks)
+        saved = [(rows, about)]
+    runs = [rows for rows, _ in saved]
+    rows = joined(runs)
+    for _, about in saved:
+        print(_told(about))  # noqa: T201
+    print(report.table(rows))  # noqa: T201
+    if wishes.json is not None:
+        written = json.dumps(report.document(rows, saved[-1][1]), indent=1)
+        wishes.json.write_text(written + "\n", encoding="utf-8")
+    if wishes.write_docs:
+        _write_docs(rows, [about for _, about in saved], runs)
+    if failed:
+        sys.exit(2)
+    sys.exit(any(row.missed for run in runs for row in run))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small files, few rounds: 2 minutes")
+    parser.add_argument("--only", metavar="G1,G6", help="only the rows with these marks")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")
+    parser.add_argument(
+        "--read", type=Path, metavar="FILE", nargs="+", default=[],
+        help="measure nothing: tell what --json wrote, of several runs together",
+    )  # fmt: skip
+    parser.add_argument(
+        "--write-docs", action="store_true", help="write table and plot into docs/performance.md"
+    )
+    parser.add_argument("--nginx", metavar="PROGRAM", help="the nginx to compare with")
+    parser.add_argument(
+        "--folder", type=Path, help="where to keep up to 16 GiB meanwhile (default: /tmp)"
+    )
+    return parser
+
+
+def _measured(
+    wishes: argparse.Namespace, marks: frozenset[str]
+) -> tuple[list[Row], dict[str, Any], bool]:
+    """Run the groups of *marks*; returns their rows, what the run says of itself, and whether one failed."""
     # Ended by a signal, everything that was started must end, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    begun = time.monotonic()
+    processes.allow_files(_FILES)
     scale = QUICK if wishes.quick else FULL
+    begun = time.monotonic()
     book = Notebook()
-    about = _machine()
+    about = _machine(wishes.nginx) | {"scale": scale.name}
+    groups = [group for group in GROUPS if marks & set(group.marks)]
     with (
         tempfile.TemporaryDirectory(prefix="bench-", dir=wishes.folder) as folder,
-        standing(scale, Path(folder), find_nginx(wishes.nginx)) as scene,
+        ExitStack() as stack,
     ):
-        longest = 0.0
-        for turn in range(scale.rounds):
-            passed = time.monotonic() - begun
-            if passed + longest > scale.limit:
-                break
-            _say(f"round {turn + 1} of {scale.rounds}, {passed:.0f} s")
-            everything(scene, book, turn)
-            longest = max(longest, time.monotonic() - begun - passed)
-        about |= _setting(scene)
-    rows = book.rows()
-    about |= {
-        "rounds": max(len(row.mirror) for row in rows),
-        "seconds": round(time.monotonic() - begun),
-        "load_after": os.getloadavg()[0],
-    }
-    print("\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in about.items()))  # noqa: T201
-    print(f"\n{table(rows)}\n\nA ~ marks a baseline whose extremes lie over {STEADY:.0%} apart.")  # noqa: T201
-    if wishes.json is not None:
-        wishes.json.write_text(json.dumps(document(rows, about), indent=1) + "\n", encoding="utf-8")
+        scene = Scene(scale, Path(folder), stack, wishes.nginx)
+        failed = run_all(scene, book, groups, begun)
+        about["load"] = scene.loads.name
+    about |= {"seconds": round(time.monotonic() - begun), "load_after": os.getloadavg()[0]}
+    return book.rows(marks), about, failed
 
 
-def _machine() -> dict[str, object]:
-    processor = platform.machine()
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            processor = line.partition(":")[2].strip()
-            break
+def _machine(nginx: str | None) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "mirror": __version__,
-        "processor": processor,
+        "processor": programs.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "nginx": programs.version(lambda: programs.nginx(nginx), ["-v"]),
         "load_before": os.getloadavg()[0],
     }
 
 
-def _setting(scene: Scene) -> dict[str, object]:
-    return {
-        "hot_baseline": scene.baseline.name,
-        "small_baseline": scene.handler.name,
-        "hot_bytes": scene.scale.hot,
-        "cold_bytes": scene.scale.cold,
-    }
+def _told(about: Mapping[str, Any]) -> str:
+    return "".join(f"{name.replace('_', ' ')}: {value}\n" for name, value in about.items())
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+def _write_docs(rows: list[Row], abouts: list[Mapping[str, Any]], runs: list[list[Row]]) -> None:
+    page = ROOT / "docs" / "performance.md"
+    text = report.region(rows, abouts, runs)
+    page.write_text(report.rewritten(page.read_text(encoding="utf-8"), text), encoding="utf-8")
+    plot.PLACE.write_text(plot.drawn(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class Server:
     """Serves the files of *folder* at *rate* bytes per second and connection, 0 for no limit."""
 
     def __init__(self, folder: Path, rate: int) -> None:
-        self._files = {path.name: path for path in folder.iterdir() if path.is_file()}
+        self._folder = folder
         self._rate = rate
         self._sent = 0
         self._lock = threading.Lock()
@@ -58,8 +58,8 @@ class Server:
             text = b"%d" % self._sent
             wire.sendall(_head(200, len(text), "") + text)
             return
-        path = self._files.get(name)
-        if path is None:
+        path = self._folder / name
+        if not path.is_file():
             wire.sendall(_head(404, 0, ""))
             return
         with path.open("rb") as file:

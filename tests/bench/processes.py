@@ -5,25 +5,24 @@ core of its own looks cheaper or dearer by chance. A server and its load therefo
 is compared. Linux only, for affinity and ``/proc``.
 """
 
-import contextlib
-import http.client
-import json
 import os
-import shutil
-import socket
+import resource
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tests.house.checkout import ROOT
 
-# No load of these measurements takes a tenth of it.
-LOAD_TIMEOUT: Final = 60.0
 _FOLDER: Final = Path(__file__).parent
+_TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
+# smaps_rollup of a server takes the kernel 1 ms.
+_LOOK: Final = 0.1
 
 
 @contextmanager
@@ -38,12 +37,20 @@ def on_cores(cores: Collection[int]) -> Iterator[None]:
 
 
 def cpu_of(pid: int) -> float:
-    """The CPU seconds that a process used so far, to the nanosecond.
+    """The CPU seconds that a process and its children used so far, also those that have ended.
 
-    Its CPU clock (clock_getcpuclockid(3)) is the sum of what ``/proc/PID/task/*/schedstat`` tells, and
-    keeps the time of threads that have ended.
+    The process's own, to the nanosecond, is its CPU clock (clock_getcpuclockid(3)): the sum of what
+    ``/proc/PID/task/*/schedstat`` tells, and it keeps the time of threads that have ended. Children that
+    were waited for count in ticks of 10 ms (proc_pid_stat(5), cutime and cstime).
     """
-    return time.clock_gettime((~pid << 3) | 2)
+    used = time.clock_gettime((~pid << 3) | 2)
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    used += (int(fields[13]) + int(fields[14])) * _TICK
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in (task / "children").read_text(encoding="ascii").split():
+                used += cpu_of(int(child))
+    return used
 
 
 def pss_of(pid: int) -> float:
@@ -51,6 +58,74 @@ def pss_of(pid: int) -> float:
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     line = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
     return int(line.split()[1]) / 1024
+
+
+@contextmanager
+def watched(pid: int) -> Iterator[list[float]]:
+    """Look at the memory of a process ten times a second inside the block: a list of MiB that grows."""
+    seen = [pss_of(pid)]
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(_LOOK):
+            seen.append(pss_of(pid))
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a command came to: seconds by the clock, CPU seconds of it and its children, what it said."""
+
+    seconds: float
+    cpu: float
+    said: str
+
+
+def run(
+    arguments: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str] | None = None,
+    into: str | None = None,
+) -> Ended:
+    """Run a command to its end; *into* is a program that reads its output and is not counted.
+
+    Raises `RuntimeError` with what it said when it failed.
+    """
+    reader = None
+    if into is not None:
+        reader = subprocess.Popen([into], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        [str(argument) for argument in arguments],
+        stdout=subprocess.PIPE if reader is None else reader.stdin,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    )
+    if reader is not None and reader.stdin is not None:
+        reader.stdin.close()
+    assert process.stderr is not None
+    said = process.stdout.read() if process.stdout is not None else ""
+    complaint = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - begun
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+    if reader is not None:
+        reader.wait()
+    if process.returncode:
+        raise RuntimeError(f"{arguments[0]} failed: {(complaint or said).strip()[-2000:]}")
+    return Ended(seconds, usage.ru_utime + usage.ru_stime, said)
 
 
 class Server:
@@ -89,8 +164,7 @@ def python_server(name: str, arguments: Sequence[str]) -> Iterator[Server]:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line.strip().isdigit():
-            message = f"{name} did not start"
-            raise RuntimeError(message)
+            raise RuntimeError(f"{name} did not start")
         server.address = ("127.0.0.1", int(line))
         yield server
     finally:
@@ -108,71 +182,8 @@ def bare_handler() -> Any:
     return python_server("bare aiohttp handler", ["-m", "tests.bench.handler"])
 
 
-def find_nginx(named: str | None) -> str | None:
-    """The nginx to measure against: the one *named*, else Debian's, else `None`."""
-    return named or shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-
-
-@contextmanager
-def nginx_server(program: str, folder: Path, root: Path) -> Iterator[Server]:
-    """Run nginx as one process that sends the files of *root* by sendfile; *folder* is for its own."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    folder.mkdir()
-    spare = "\n".join(
-        f"  {kind}_temp_path {folder}/{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    configuration = folder / "nginx.conf"
-    configuration.write_text(
-        f"daemon off; master_process off; pid {folder}/pid; error_log stderr warn;\n"
-        "events { worker_connections 256; }\n"
-        f"http {{\n{spare}\n  access_log off; sendfile on; tcp_nopush on;\n"
-        f"  server {{ listen 127.0.0.1:{port}; root {root}; }}\n}}\n"
-    )
-    process = subprocess.Popen(
-        [program, "-p", str(folder), "-c", str(configuration), "-e", "stderr"], text=True
-    )
-    server = Server(process, port, "nginx sendfile")
-    try:
-        _await_port(process, port)
-        yield server
-    finally:
-        server.stop()
-
-
-def _await_port(process: subprocess.Popen[str], port: int) -> None:
-    deadline = time.monotonic() + 10
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.01)
-        else:
-            return
-    message = "nginx did not start"
-    raise RuntimeError(message)
-
-
-def load(**wish: Any) -> dict[str, Any]:
-    """Run the load to its end and return what it tells; raises `RuntimeError` if an answer was wrong."""
-    done = subprocess.run(
-        [sys.executable, "-S", str(_FOLDER / "load.py"), json.dumps(wish)],
-        capture_output=True,
-        text=True,
-        timeout=LOAD_TIMEOUT,
-        check=False,
-    )
-    if done.returncode:
-        message = f"the load failed: {done.stderr.strip()}"
-        raise RuntimeError(message)
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
-
-
-def fetch_text(address: tuple[str, int], path: str) -> str:
-    """GET a small text."""
-    connection = http.client.HTTPConnection(*address, timeout=10)
-    with contextlib.closing(connection):
-        connection.request("GET", path)
-        return connection.getresponse().read().decode()
+def allow_files(wanted: int) -> None:
+    """Let this process and those it starts have *wanted* files open, as far as the machine lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))

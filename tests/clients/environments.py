@@ -11,7 +11,7 @@ A lock is made from the `.in` file beside it by `pip-compile --generate-hashes -
 --no-emit-find-links` it names no host: where packages come from is the user's own setting. What a group
 does without although a package requires it is named as `--unsafe-package`, instead of `--allow-unsafe`:
 `torchvision` and `triton` for `torch` (neither is loaded by what runs here), `tensorflow` for `tf` (it has
-`tensorflow-cpu`), `pip` for `spacy` and `build`.
+`tensorflow-cpu`), `pip` for `spacy` and `build`, `numpy` for `faces`, which is used beside another group.
 """
 
 import contextlib
@@ -42,6 +42,7 @@ PYTHON_GROUPS = (
     "torch",
     "tf",
     "spacy",
+    "faces",
 )
 
 #: Locks that a group installs besides its own. Pix2Text requires torchvision and a gigabyte of OCR that

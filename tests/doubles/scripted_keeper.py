@@ -14,7 +14,8 @@ from mirror.cache.keeper import Feed
 from mirror.credential import Credential
 from mirror.digest import Digest, sha256_of
 from mirror.errors import MirrorError
-from mirror.messages import Answer, BlobRef, Relay, RequestHead, Span, UpstreamRequest
+from mirror.leases import Lease, Leases
+from mirror.messages import Answer, BlobRef, Relay, RequestHead, Span, Terms, UpstreamRequest
 
 TAIL = 64 << 10
 
@@ -147,6 +148,7 @@ class ScriptedKeeper:
         self.credentials: list[Credential | None] = []
         self.refuse_follow: Exception | None = None
         self.mends: list[ScriptedBlob] = []
+        self.leases = Leases()
         self.state: Mapping[str, object] = {
             "version": "0.0.0",
             "state": "online",
@@ -178,6 +180,10 @@ class ScriptedKeeper:
         if isinstance(script, Answer | Relay):
             return script
         return await script(head, body)
+
+    def lease(self, terms: Terms) -> Lease | None:
+        """Grant a lease as the real one does; a test breaks it by `leases`."""
+        return self.leases.grant(terms.about, terms.as_of, terms.since, terms.until)
 
     async def follow(self, blob: BlobRef, credential: Credential | None) -> ScriptedFeed:
         """Open a scripted blob."""

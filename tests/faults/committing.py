@@ -2,15 +2,16 @@
 
 One is stopped half-way and resumed, one is known by a git sha1 alone, one is evicted again; each gets its
 name, its line in the journal, its row in the index, and all of them one record. The process is killed at
-one system call after the other, started again, and must then succeed. The index is written by the thread
-that does everything else, so that the calls come in one order and the n-th is the same in every run.
+one system call after the other, started again, and must then succeed. The index is written, and a batch
+brought to the disk, by the thread that does everything else: so the calls come in one order, the n-th is the
+same in every run, and strace, which counts each thread's for itself, counts them all.
 """
 
 import sys
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from mirror.digest import git_sha1_of, sha256_of
 from mirror.index import catalog
@@ -27,6 +28,23 @@ BIG: Final = bytes(range(256)) * (PIECE // 128) + b"end"
 SMALL: Final = b"small"
 GONE: Final = b"wanted least recently"
 
+T = TypeVar("T")
+
+
+class _OneByOne(ThreadPoolExecutor):
+    """Does what it is given in the thread that gives it."""
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[T]:
+        """Do it when the result is wanted."""
+        del timeout, chunksize
+        return map(fn, *iterables)
+
 
 class _Inline(Writer):
     """Writes when it is told to, in the thread that tells it."""
@@ -35,10 +53,17 @@ class _Inline(Writer):
         """Begin to write; nothing ever waits."""
         self._tally.begin(self._connection)
 
-    def submit(self, work: Work, hold: Hold | None = None) -> "Future[None]":
+    def submit(
+        self,
+        work: Work,
+        hold: Hold | None = None,
+        about: Collection[Hashable] = (),
+        *,
+        quiet: bool = False,
+    ) -> "Future[None]":
         """Write at once."""
         future: Future[None] = Future()
-        self._write([Job(work, hold, future)], patient=True)
+        self._write([Job(work, hold, future, about, quiet)], patient=True)
         return future
 
     def close(self, before: Callable[[], None] = lambda: None) -> None:
@@ -52,6 +77,7 @@ def commit(data: Path) -> None:
     """Bring the blobs in, whatever an earlier run left."""
     sha1 = git_sha1_of(SMALL)
     with Kit(data) as kit, Known(kit.layout, kit.store, print, boot=boot_id()) as known:
+        kit.store._syncers = _OneByOne()
         half = kit.partials.begin(sha256_of(BIG), len(BIG))
         if not half.received:
             half.append(BIG[:PIECE])

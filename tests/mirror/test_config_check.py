@@ -36,6 +36,8 @@ def test_config_check_takes_what_a_start_would(tmp_path: Path) -> None:
         ("MODELMIRROR_ACCESS_USERS", "/nonexistent/users.toml", "/nonexistent/users.toml"),
         ("MODELMIRROR_TLS_CERT", "/nonexistent/cert.pem", "tls.key"),
         ("MODELMIRROR_UPSTREAM_CA", "/nonexistent/ca.pem", "/nonexistent/ca.pem"),
+        ("MODELMIRROR_METRICS", "token", "metrics_token_file"),
+        ("MODELMIRROR_METRICS_TOKEN_FILE", "/dev/null", "metrics = token"),
     ],
 )
 def test_config_check_tells_what_is_wrong(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mirror.cache.users import new_token, token_hash
+from mirror.digest import git_sha1_of
 from tests.faults.disks import NotPermittedError, mounted
 from tests.house.certificates import Authority
 from tests.mirror.exporting import CDN, TINY, WHISPER, World, sha256, world
@@ -67,6 +68,19 @@ def test_hard_links_are_files_of_the_store(site: World, *, cold: bool) -> None:
     assert laid(site, WEIGHTS).samefile(stored(site, WEIGHTS))
     assert stored(site, WEIGHTS).stat().st_mode & 0o777 == 0o444
     assert laid(site, WEIGHTS).read_bytes() == WEIGHTS
+
+
+def test_small_files_that_the_store_has_are_linked_too(site: World) -> None:
+    """The Hub names them by git's SHA-1; the index tells which file of the store that is."""
+    site.export("acme/tiny", here=True)
+    site.folder = site.folder / "second"
+    site.folder.mkdir()
+    site.export("acme/tiny", "--links", "hard", here=True)
+    folder = site.out / "huggingface/hub/models--acme--tiny/blobs"
+    small = {path: body for path, body in TINY.items() if path.endswith(".json")}
+    assert small
+    for body in small.values():
+        assert (folder / git_sha1_of(body).hex).samefile(stored(site, body))
 
 
 def test_what_the_store_has_need_not_come_again(site: World) -> None:

@@ -1,5 +1,6 @@
 """Looking after a mirror: what is here, who needs it, and what it saved, on a running one and on none."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -123,6 +124,30 @@ def test_du_by_project_follows_the_pins(stored: Running) -> None:
     assert rows["chat"]["bytes"] == rows["search"]["bytes"] == len(SHARED) + 2 + len(OWN)
     assert rows["(not pinned)"]["bytes"] == len(OWN) // 2
     assert "PROJECT" in said(stored.data, "du", "--by", "project")
+
+
+def test_du_by_project_reads_a_list_of_projects(stored: Running, tmp_path: Path) -> None:
+    """Groups of a models.toml have a row each, by the files they choose, beside those who pinned."""
+    listing = tmp_path / "models.toml"
+    listing.write_text(
+        '[chat]\ntargets = ["acme/one"]\nexclude = ["own.bin"]\n'
+        '[search]\ntargets = ["acme/two@v1", "acme/never-seen", "acme/one"]\n'
+    )
+    assert order(stored.data, "pin", "acme/two", "--for", "chat").returncode == 0
+    shared, whole = len(SHARED) + 2, len(SHARED) + 2 + len(OWN)
+    for running in (True, False):
+        if not running:
+            assert stored.stop() == 0
+        done = order(stored.data, "du", "--file", str(listing), "--json")
+        rows = {row["owner"]: row for row in json.loads(done.stdout)["rows"]}
+        assert {name: (row["bytes"], row["only"]) for name, row in rows.items()} == {
+            "chat": (shared, 0),
+            "search": (whole, len(OWN)),
+            "(of no project)": (len(OWN) // 2, len(OWN) // 2),
+        }
+        assert done.stderr == "modelmirror: acme/never-seen: nothing of it is here.\n"
+    assert "--by project" in refused(stored.data, "du", "--by", "repo", "--file", str(listing))
+    assert "no group" not in refused(stored.data, "du", "--file", str(tmp_path / "none.toml"))
 
 
 def test_pins_are_listed_and_survive_a_restart(stored: Running) -> None:

@@ -254,8 +254,9 @@ class Container:
         lines = [f'mount -t tmpfs -o mode=1777 tmpfs "$1{path}"' for path in self.temporary]
         for outside, inside, access in self.volumes:
             place = f'"$1"{shlex.quote(inside)}'
+            made = f'mkdir -p "$(dirname {place})" && touch {place}'
             lines += [
-                f"mkdir -p {place}",
+                made if outside.is_file() else f"mkdir -p {place}",
                 f"mount --bind {shlex.quote(str(outside))} {place}",
                 f"mount -o remount,bind,{access} {place}",
             ]

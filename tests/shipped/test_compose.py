@@ -16,6 +16,7 @@ from tests.shipped.compose import NotStartedError, Project
 from tests.shipped.images import Builder, Image
 
 FILE = ROOT / "docker" / "compose.yaml"
+LISTED = ROOT / "docker" / "models.toml"
 OFFLINE = ROOT / "docker" / "compose.offline.yaml"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 FILES = {"config.json": b'{"model_type": "bert"}', "model.safetensors": bytes(range(256)) * 4096}
@@ -37,6 +38,7 @@ def folder(shipping: Builder) -> Iterator[Path]:
     """A folder that volumes of the test are in, with the stand-ins' digest."""
     made = shipping.folder / f"project-{time.monotonic_ns()}"
     made.mkdir(mode=0o755)
+    shutil.copy(LISTED, made)
     (made / "standins").mkdir()
     (made / "standins" / "sitecustomize.py").write_text(STANDINS)
     yield made
@@ -76,15 +78,17 @@ def _project(
         image,
         port,
         folder,
-        more={"mirror": upstream | standins, "models": standins},
-        mounts={"mirror": mount, "models": mount},
+        more={"mirror": upstream | standins, "warm": standins, "models": standins},
+        mounts={"mirror": mount, "warm": mount, "models": mount},
     )
 
 
 def test_the_app_starts_with_its_models(project: Project, origin: Origin, hosts: Hosts) -> None:
-    """The mirror is healthy, the models are laid out, and the app finds them offline, read-only."""
+    """The mirror is healthy and warm, models are laid out, and the app finds them offline, read-only."""
     done = project.up("app")
 
+    assert project.ended["warm"].returncode == 0, project.ended["warm"].stderr
+    assert "2 of 2 targets are here whole" in project.ended["warm"].stdout
     assert project.ended["models"].returncode == 0, project.ended["models"].stderr
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("/models/huggingface/hub/models--sentence-transformers--")
@@ -108,12 +112,13 @@ def test_no_app_starts_without_its_models(project: Project, origin: Origin) -> N
     """A model that cannot be had is named, the init container fails, and the app is not started."""
     origin.delete_repo(origin.repo("models", MINILM))
 
-    with pytest.raises(NotStartedError, match="models did not complete"):
+    with pytest.raises(NotStartedError, match="warm did not complete"):
         project.up("app")
 
-    ended = project.ended["models"]
+    ended = project.ended["warm"]
     assert ended.returncode == 1
     assert MINILM in ended.stdout + ended.stderr
+    assert "models" not in project.ended
     assert "app" not in project.ended
 
 

@@ -1,6 +1,6 @@
 """What the hosts of a story have: small models under the names of the large ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,15 @@ from tests.clients.environments import Environment
 _LFS = ("*.ckpt", "*.safetensors", "*.model", "*.bin", "*.onnx")
 
 
-def made(environment: Environment, folder: Path, models: Sequence[str]) -> dict[str, Any]:
+def made(
+    environment: Environment,
+    folder: Path,
+    models: Sequence[str],
+    variables: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Let the libraries make models (`tests.clients.scenarios.story_models`); what each told, by its name."""
     task = {"folder": str(folder), "models": list(models)}
-    nowhere = client_environment(folder / "home", "http://none")
+    nowhere = client_environment(folder / "home", "http://none", extra=variables)
     report = run_scenario(environment, "story_models", task, nowhere)
     return {name: report[name].got() for name in models}
 

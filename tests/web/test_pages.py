@@ -61,6 +61,35 @@ def test_metrics_can_be_closed(loop: str) -> None:
     run(loop, main())
 
 
+def test_metrics_can_want_a_token(loop: str) -> None:
+    """With a token set, whoever does not send it as a bearer is told so, and gets none of them."""
+
+    async def main() -> None:
+        async with door(
+            ScriptedKeeper(), metrics=Telemetry().render, metrics_token="watch-1"
+        ) as url:
+            for path in ("/metrics", "/-/metrics"):
+                for sent in (
+                    "",
+                    "Bearer watch-2",
+                    "Bearer",
+                    "watch-1",
+                    "Basic watch-1",
+                    "Bearer wätch-1",
+                ):
+                    headers = (f"Authorization: {sent}",) if sent else ()
+                    got = await get(url, path, *headers)
+                    assert got.status == 401
+                    assert got.headers["www-authenticate"] == 'Bearer realm="metrics"'
+                    assert b"modelmirror_" not in got.body
+                for sent in ("Bearer watch-1", "bearer watch-1"):
+                    got = await get(url, path, f"Authorization: {sent}")
+                    assert got.status == 200
+                    assert b"modelmirror_" in got.body
+
+    run(loop, main())
+
+
 def test_home_page_is_complete_and_closed(loop: str) -> None:
     """The page comes with its style and script from our own paths, under a policy that allows no more."""
 

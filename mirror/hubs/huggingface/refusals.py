@@ -12,26 +12,13 @@ from typing import Final
 
 from mirror import errors
 from mirror.hubs.huggingface.answers import PLAIN, document, header_text
+from mirror.hubs.statuses import status_of
 from mirror.messages import Answer
 
 PUSH: Final = "modelmirror serves downloads only; push to huggingface.co directly."
 _WARNED: Final = "modelmirror; "
 # What a client is told to wait when upstream did not say: one page of the Hub's rate-limit window.
 _RETRY_AFTER: Final = 10
-
-# The first class that fits decides.
-_STATUSES: Final[tuple[tuple[type[errors.MirrorError], int], ...]] = (
-    (errors.TooLargeError, 413),
-    (errors.MethodRefusedError, 405),
-    (errors.LoopError, 508),
-    (errors.QuestionError, 400),
-    (errors.UpstreamError, 502),
-    (errors.UpstreamUnavailableError, 502),
-    (errors.OfflineError, 501),
-    (errors.StoreFullError, 507),
-    (errors.DigestMismatchError, 502),
-    (errors.StoreUnusableError, 503),
-)
 
 
 def refuse(error: errors.MirrorError) -> Answer:
@@ -54,8 +41,7 @@ def refuse(error: errors.MirrorError) -> Answer:
         case errors.OfflineError():
             return _offline(str(error))
         case _:
-            status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
-            return said(status, str(error))
+            return said(status_of(error), str(error))
 
 
 def said(status: int, sentence: str, *headers: tuple[str, str]) -> Answer:

@@ -54,7 +54,7 @@ def siglip(folder):
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=sentences,
             model_writer=model,
-            vocab_size=40,
+            vocab_size=24,
             pad_id=0,
             eos_id=1,
             unk_id=2,
@@ -70,6 +70,42 @@ def siglip(folder):
     config = SiglipConfig(text_config={**small, **text}, vision_config={**small, **vision})
     SiglipModel(config).save_pretrained(at)
     return sorted(path.name for path in at.iterdir())
+
+
+def yunet(folder):
+    """What OpenCV's detector takes for YuNet: its input, and each output from one convolution."""
+    import numpy as np  # noqa: PLC0415
+    import onnx  # noqa: PLC0415
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
+
+    size, nodes, weights, outputs = 320, [], [], []
+    random = np.random.default_rng(1)
+    for name, channels in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
+        for stride in (8, 16, 32):
+            of = f"{name}_{stride}"
+            kernel = random.normal(0, 1e-5, (channels, 3, stride, stride)).astype(np.float32)
+            weights.append(numpy_helper.from_array(kernel, f"{of}.weight"))
+            shape = np.array([1, -1, channels], np.int64)
+            weights.append(numpy_helper.from_array(shape, f"{of}.shape"))
+            inputs = ["input", f"{of}.weight"]
+            nodes.append(
+                helper.make_node(
+                    "Conv", inputs, [f"{of}.a"], strides=[stride] * 2, kernel_shape=[stride] * 2
+                )
+            )
+            nodes.append(helper.make_node("Transpose", [f"{of}.a"], [f"{of}.b"], perm=[0, 2, 3, 1]))
+            last = f"{of}.c" if channels == 1 else of
+            nodes.append(helper.make_node("Reshape", [f"{of}.b", f"{of}.shape"], [last]))
+            if channels == 1:
+                nodes.append(helper.make_node("Sigmoid", [last], [of]))
+            count = (size // stride) ** 2
+            outputs.append(
+                helper.make_tensor_value_info(of, TensorProto.FLOAT, [1, count, channels])
+            )
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, size, size])
+    graph = helper.make_graph(nodes, "yunet", [image], outputs, weights)
+    opset = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), folder / "yunet.onnx")
 
 
 def yamnet(folder):

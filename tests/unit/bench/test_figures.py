@@ -1,127 +1,145 @@
-"""The arithmetic of the measurements: medians, pairs, spreads, and how they are told."""
+"""The arithmetic of the measurements: medians, pairs, spreads, floors and goals."""
 
-import json
 from statistics import median
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.figures import Notebook, Row, document, table
+from tests.bench.figures import Notebook, Row, Sample, joined
+from tests.bench.goals import BY_KEY, GOALS, MARKS, chosen
+
+RATIO = BY_KEY["hot-1-cpu"]
+MORE = BY_KEY["head-rate"]
+ADDED = BY_KEY["cold-1-first"]
+PLAIN = BY_KEY["idle-memory"]
 
 
-def test_row_ratio_is_the_median_of_the_pairs() -> None:
+def _pairs(*pairs: tuple[float, float]) -> tuple[Sample, ...]:
+    return tuple(Sample(mine, its) for mine, its in pairs)
+
+
+def test_figure_is_the_median_of_the_pairs() -> None:
     """A machine that slows down between rounds changes both halves of a pair and not their ratio."""
-    row = Row("GET", "s", "less", mirror=(2.0, 20.0, 3.0), baseline=(1.0, 10.0, 3.0))
+    row = Row(RATIO, _pairs((2.0, 1.0), (20.0, 10.0), (3.0, 3.0)))
 
-    assert row.ratios == (2.0, 2.0, 1.0)
-    assert row.ratio == 2.0
-    assert row.value / (row.base or 0) == 1.0  # what the ratio of the medians would have said
-
-
-def test_row_median_of_an_even_number_lies_between_the_middle_two() -> None:
-    """Medians are those of the statistics module, for the mirror and for its baseline."""
-    row = Row("GET", "s", "less", mirror=(1.0, 4.0, 2.0, 9.0), baseline=(1.0, 1.0, 1.0, 3.0))
-
-    assert (row.value, row.base) == (3.0, 1.0)
+    assert row.figures == (2.0, 2.0, 1.0)
+    assert row.figure == 2.0
+    assert (row.mirror, row.baseline) == (3.0, 3.0)  # their ratio would have said 1
 
 
 @given(
     st.lists(st.tuples(st.floats(0.1, 1e6), st.floats(0.1, 1e6), st.floats(0.1, 1e3)), min_size=1)
 )
-def test_row_ratio_ignores_the_speed_of_each_round(
-    rounds: list[tuple[float, float, float]],
-) -> None:
-    """Slowing each round by a factor of its own leaves the ratio where it was."""
-    quiet = Row("x", "s", "less", [m for m, _, _ in rounds], [b for _, b, _ in rounds])
-    noisy = Row("x", "s", "less", [m * f for m, _, f in rounds], [b * f for _, b, f in rounds])
+def test_ratio_ignores_the_speed_of_each_round(rounds: list[tuple[float, float, float]]) -> None:
+    """Slowing each round by a factor of its own leaves the figure where it was."""
+    quiet = Row(RATIO, _pairs(*((mine, its) for mine, its, _ in rounds)))
+    noisy = Row(RATIO, _pairs(*((mine * f, its * f) for mine, its, f in rounds)))
 
-    assert quiet.ratio == pytest.approx(median(m / b for m, b, _ in rounds))
-    assert noisy.ratio == pytest.approx(quiet.ratio)
+    assert quiet.figure == pytest.approx(median(mine / its for mine, its, _ in rounds))
+    assert noisy.figure == pytest.approx(quiet.figure)
+
+
+def test_figure_is_made_as_its_goal_says() -> None:
+    """A ratio divides, what is added is a difference, a plain figure is the mirror's own."""
+    assert Row(RATIO, _pairs((3.0, 2.0))).figure == 1.5
+    assert Row(ADDED, _pairs((3.0, 2.0))).figure == 1.0
+    assert Row(PLAIN, (Sample(3.0, 2.0),)).figure == 3.0
+    assert Row(PLAIN, (Sample(3.0),)).figure == 3.0
 
 
 @pytest.mark.parametrize(
-    ("mirror", "baseline", "why"),
-    [
-        ((), (), "no samples"),
-        ((1.0, 2.0), (1.0,), "2 samples beside 1"),
-        ((1.0,), (0.0,), "not above zero"),
-    ],
+    ("sample", "why"), [(Sample(1.0), "half a pair"), (Sample(1.0, 0.0), "not above zero")]
 )
-def test_row_refuses_samples_that_do_not_pair(
-    mirror: tuple[float, ...], baseline: tuple[float, ...], why: str
-) -> None:
+def test_row_refuses_samples_that_do_not_pair(sample: Sample, why: str) -> None:
     """Half a pair, or a baseline that nothing can be divided by, is an error and no figure."""
     with pytest.raises(ValueError, match=why):
-        Row("GET", "s", "less", mirror, baseline)
+        Row(RATIO, (sample,))
 
 
-def test_row_without_baseline_has_no_ratio() -> None:
-    """Where nothing comparable exists, nothing is compared."""
-    row = Row("memory", "MiB", "less", mirror=(40.0, 42.0))
+@pytest.mark.parametrize(
+    ("goal", "figure", "verdict"),
+    [
+        (RATIO, RATIO.goal, "reaches"),
+        (RATIO, RATIO.goal + 0.001, "holds"),
+        (RATIO, RATIO.floor, "holds"),
+        (RATIO, RATIO.floor + 0.001, "misses"),
+        (MORE, MORE.goal, "reaches"),
+        (MORE, MORE.goal - 0.001, "holds"),
+        (MORE, MORE.floor, "holds"),
+        (MORE, MORE.floor - 0.001, "misses"),
+    ],
+)
+def test_verdict_knows_which_side_of_a_limit_is_good(
+    goal: object, figure: float, verdict: str
+) -> None:
+    """A figure on a limit is on the good side of it, whichever side that is."""
+    row = Row(RATIO if goal is RATIO else MORE, _pairs((figure, 1.0)))
 
-    assert (row.base, row.ratio, row.ratios) == (None, None, ())
+    assert row.verdict == verdict
+    assert row.missed is (verdict == "misses")
 
 
-def test_row_is_steady_only_with_a_quiet_baseline() -> None:
-    """A quarter of the median between the baseline's extremes is the most that counts as quiet."""
-    quiet = Row("x", "s", "less", mirror=(1.0, 9.0, 1.0), baseline=(1.0, 1.25, 1.0))
-    noisy = Row("x", "s", "less", mirror=(1.0, 1.0, 1.0), baseline=(1.0, 1.3, 1.0))
+def test_row_without_samples_is_skipped_and_misses_nothing() -> None:
+    """What could not be measured has no figure and says why; it does not end a run in failure."""
+    row = Row(RATIO, (), "nginx is not installed")
 
-    assert (quiet.spread, quiet.steady) == (0.25, True)
-    assert not noisy.steady
+    assert (row.figure, row.verdict, row.missed) == (None, "skipped", False)
 
 
-def test_row_spread_of_zeros_is_none_and_around_zero_infinite() -> None:
-    """A median of zero has no relative distance: equal samples are steady, others are not."""
-    assert Row("x", "s", "less", mirror=(0.0, 0.0)).spread == 0.0
-    assert Row("x", "s", "less", mirror=(0.0, 0.0, 1.0)).spread == float("inf")
+def test_peer_is_compared_with_the_baseline_of_its_round() -> None:
+    """A peer's figure is made of the rounds that have it, with the arithmetic of the mirror's."""
+    row = Row(
+        RATIO, (Sample(1.0, 1.0, {"olah": 8.0}), Sample(4.0, 4.0), Sample(2.0, 2.0, {"olah": 8.0}))
+    )
+
+    assert row.peers == ("olah",)
+    assert row.peer("olah") == 6.0
+    assert row.peer("other") is None
 
 
-def test_notebook_keeps_pairs_together_in_order_of_first_note() -> None:
-    """What was measured in one round stays one pair, however the quantities take turns."""
+def test_steadiness_is_the_baselines() -> None:
+    """A baseline that wanders marks the row; without one the mirror's own samples do."""
+    assert Row(RATIO, _pairs((1.0, 1.0), (9.0, 1.2))).steady
+    assert not Row(RATIO, _pairs((1.0, 1.0), (1.0, 1.4))).steady
+    assert not Row(PLAIN, (Sample(0.0), Sample(1.0), Sample(-1.0))).steady
+    assert Row(PLAIN).steady
+
+
+def test_notebook_gives_a_row_for_each_goal_that_is_wanted() -> None:
+    """Rows come in the order of the table, with their samples or with the reason why there are none."""
     book = Notebook()
-    for turn in range(2):
-        book.note("CPU", "s", "less", 2.0 + turn, 1.0 + turn)
-        book.note("memory", "MiB", "less", 40.0 + turn)
+    book.note("hot-4-cpu", 2.0, 1.0, olah=None)
+    book.note("hot-4-cpu", 4.0, 1.0, olah=5.0)
+    book.lack(("G1", "G5"), "no nginx")
 
-    cpu, memory = book.rows()
-    assert (cpu.name, cpu.mirror, cpu.baseline) == ("CPU", (2.0, 3.0), (1.0, 2.0))
-    assert (memory.name, memory.mirror, memory.baseline) == ("memory", (40.0, 41.0), ())
+    rows = book.rows(frozenset({"G1", "G5", "G6"}))
 
-
-def test_notebook_refuses_a_round_without_its_baseline() -> None:
-    """A quantity compared in one round and not in the next does not pair."""
-    book = Notebook()
-    book.note("CPU", "s", "less", 2.0, 1.0)
-    book.note("CPU", "s", "less", 2.0)
-
-    with pytest.raises(ValueError, match="2 samples beside 1"):
-        book.rows()
+    assert [row.goal.key for row in rows] == ["hot-1-cpu", "hot-4-cpu", "tls-cpu", "head-rate"]
+    assert [row.lack for row in rows] == ["no nginx", "", "no nginx", "not measured"]
+    assert rows[1].samples == (Sample(2.0, 1.0), Sample(4.0, 1.0, {"olah": 5.0}))
+    with pytest.raises(KeyError):
+        book.note("no-such-row", 1.0)
 
 
-def test_table_shows_medians_ratio_and_range_of_each_row() -> None:
-    """One line per row; a tilde where the baseline was not quiet, a dash where there is none."""
-    rows = [
-        Row("CPU", "s/GiB", "less", mirror=(0.22, 0.2, 0.3), baseline=(0.11, 0.1, 0.1)),
-        Row("HEAD", "1/s", "more", mirror=(9000.0,), baseline=(18000.0,)),
-        Row("time", "s", "less", mirror=(1.0, 1.0), baseline=(1.0, 2.0)),
-        Row("memory", "MiB", "less", mirror=(40.25,)),
-    ]
+def test_joined_runs_have_the_samples_of_all() -> None:
+    """Rows that one run skipped and another measured are measured."""
+    first = [Row(RATIO, _pairs((1.0, 1.0))), Row(PLAIN, (), "no time left")]
+    second = [Row(RATIO, _pairs((3.0, 1.0))), Row(PLAIN, (Sample(5.0),))]
 
-    lines = [line.split() for line in table(rows).splitlines()]
-    assert lines[1] == ["CPU,", "s/GiB", "0.220", "0.100", "2.00", "2.00", "3.00"]
-    assert lines[2] == ["HEAD,", "1/s", "9,000", "18,000", "0.50", "0.50", "0.50"]
-    assert lines[3] == ["time,", "s", "1", "1.5", "0.75", "0.50", "1.00", "~"]
-    assert lines[4] == ["memory,", "MiB", "40.2", "-", "-", "-", "-"]
+    assert joined([first, second]) == [Row(RATIO, _pairs((1.0, 1.0), (3.0, 1.0))), second[1]]
 
 
-def test_document_holds_every_sample_and_survives_json() -> None:
-    """The file has what the table has, and the samples behind it."""
-    rows = [Row("CPU", "s/GiB", "less", mirror=(0.2, 0.4), baseline=(0.1, 0.1))]
+def test_goals_are_harder_than_floors() -> None:
+    """Each row has a key of its own, and whatever reaches its goal holds its floor."""
+    assert len(BY_KEY) == len(GOALS)
+    assert [goal.key for goal in GOALS if not goal.meets(goal.goal, goal.floor)] == []
 
-    told = json.loads(json.dumps(document(rows, {"date": "2026-01-01"})))
-    assert told["date"] == "2026-01-01"
-    assert told["rows"][0]["mirror"] == [0.2, 0.4]
-    assert told["rows"][0]["baseline"] == [0.1, 0.1]
-    assert told["rows"][0]["ratio"] == pytest.approx(3.0)
+
+def test_chosen_marks_are_those_of_the_table() -> None:
+    """Marks may be written small; one that no row has is refused by name."""
+    assert chosen("g6, G8") == {"G6", "G8"}
+    assert chosen(",".join(MARKS)) == set(MARKS)
+    for words in ("G7", "G6,hot", ""):
+        with pytest.raises(ValueError, match="no row"):
+            chosen(words)

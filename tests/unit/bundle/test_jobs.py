@@ -10,9 +10,10 @@ import pytest
 
 from mirror.bundle import adoptjobs
 from mirror.bundle.adoptjobs import Adoptions
-from mirror.bundle.adoptparts import Options, Parts
+from mirror.bundle.adoptoptions import Options
 from mirror.bundle.adoptreport import Report
 from mirror.bundle.jobs import Job, Jobs, Watch
+from mirror.bundle.parts import Parts
 from mirror.errors import QuestionError, StoreFullError
 
 PATHS = {"paths": ["/somewhere"]}

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from mirror.bundle import adopttake
 from mirror.bundle.adoptarchive import tar_of, zip_of
 from mirror.bundle.adopttake import ChangedError, Link, Taking
 from mirror.bundle.found import Content, content
@@ -18,6 +17,7 @@ from mirror.bundle.foundtree import Tree, look
 from mirror.digest import GIT_SHA1, SHA256, Digest, git_sha1_of, sha256_of
 from mirror.errors import DigestMismatchError, QuestionError
 from mirror.hubs.repack import with_folders
+from mirror.store import copied
 from mirror.store.blobs import DiskStore
 from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
@@ -146,7 +146,7 @@ def test_bytes_are_shared_where_the_file_system_can(
         os.pwrite(target, os.pread(source, len(DATA), 0), 0)
         return True
 
-    monkeypatch.setattr(adopttake, "clone", clone)
+    monkeypatch.setattr(copied, "clone", clone)
     tree, taking = place.tree(), place.taking()
     finished = taking.file(tree, content(tree, "file"), sha256_of(DATA))
     assert cloned == [finished.fileno()]

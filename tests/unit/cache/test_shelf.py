@@ -1,7 +1,5 @@
 """The shelf over an index: what is looked for again, and how long it takes with a million entries."""
 
-import hashlib
-import sqlite3
 import statistics
 import sys
 import time
@@ -15,10 +13,10 @@ from mirror.cache.shelf import MAX_REPOS, MAX_ROWS, Shelf
 from mirror.clock import FixedClock, SystemClock
 from mirror.digest import sha256_of, source_of
 from mirror.hubs import registry
-from mirror.index import schema
 from mirror.index.catalog import Catalog
 from mirror.messages import Response
-from mirror.names import Entries, Ref, Reply, Repo, SnapshotState, Visibility
+from mirror.names import Entries, Ref, Reply, Repo, Visibility
+from tests.bench.million import write_entries
 from tests.doubles.memory_index import MemoryIndex
 from tests.unit.index.samples import COMMIT, NOON, REPO, head, large, sha256
 
@@ -108,71 +106,6 @@ def test_shelf_counts_files_of_other_hosts_now_and_then(index: MemoryIndex) -> N
 # ── a million entries ──────────────────────────────────────────────────────────────────────────
 
 
-_KEPT_BY_TRIGGERS = """
-INSERT INTO blobs SELECT digest, 10, 1 FROM entries
-    WHERE path <> CAST('data/part-099/file-099999.bin' AS BLOB) ORDER BY digest;
-INSERT INTO contents SELECT digest, snapshot, size, digest IN (SELECT sha256 FROM blobs), id
-    FROM entries ORDER BY digest;
-UPDATE totals SET (blobs, size) = (SELECT count(*), sum(size) FROM blobs);
-UPDATE repos SET files = held.files, files_stored = held.stored, bytes_stored = held.bytes FROM (
-    SELECT repo, count(*) AS files, sum(stored) AS stored, sum(size * stored) AS bytes
-    FROM contents GROUP BY repo
-) AS held WHERE held.repo = repos.id;
-"""
-
-
-def _million(path: Path, *, large_repos: int, small_repos: int) -> None:
-    """Write repos with 100 000 and with 100 entries each, all of it stored but one file of each large one.
-
-    What triggers keep is written at once at the end: row by row it takes most of a minute.
-    """
-    Catalog.open(path).close()
-    connection = sqlite3.connect(path, isolation_level=None)
-    for pragma in ("synchronous = OFF", "journal_mode = OFF", "cache_size = -600000"):
-        connection.execute(f"PRAGMA {pragma}")
-    connection.execute("BEGIN")
-    triggers = dict(
-        connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
-    )
-    slow = ("entry_known", "xet_known", "content_known", "blob_stored")
-    for trigger in slow:
-        connection.execute(f"DROP TRIGGER {trigger}")
-    commit = bytes.fromhex(COMMIT)
-    for number, size in enumerate([100_000] * large_repos + [100] * small_repos, start=1):
-        name = f"models/acme/model-{number:05}".encode()
-        connection.execute(
-            "INSERT INTO repos (id, hub, name, private, gated, visibility_at)"
-            " VALUES (?, 'huggingface', ?, 0, 0, ?)",
-            (number, name, NOON),
-        )
-        connection.execute("INSERT INTO refs VALUES (?, ?, ?, ?)", (number, b"main", commit, NOON))
-        connection.execute(
-            "INSERT INTO snapshots (id, repo, commit_id, state, view, seen_at)"
-            " VALUES (?, ?, ?, ?, 'full', ?)",
-            (number, number, commit, SnapshotState.COMPLETE, NOON),
-        )
-        connection.executemany(
-            "INSERT INTO entries (snapshot, path, depth, kind, size, oid, digest)"
-            " VALUES (?, ?, 2, 0, 10, '', ?)",
-            [
-                (
-                    number,
-                    b"data/part-%03d/file-%06d.bin" % (place // 1000, place),
-                    hashlib.sha256(b"%d %d" % (number, place)).digest(),
-                )
-                for place in range(size)
-            ],
-        )
-    # The last of a large one is missing: the whole list is looked through before that is known.
-    for statement in _KEPT_BY_TRIGGERS.split(";"):
-        connection.execute(statement)
-    for trigger in slow:
-        connection.execute(triggers[trigger])
-    connection.execute("COMMIT")
-    connection.close()
-    schema.finish(path)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_probes_take_no_longer_with_a_million_entries(
@@ -180,7 +113,7 @@ def test_probes_take_no_longer_with_a_million_entries(
 ) -> None:
     """What health and pages ask of the index stays far below a tenth of a second; the figures are printed."""
     path = tmp_path / "index.sqlite3"
-    _million(path, large_repos=5, small_repos=5000)
+    write_entries(path, large_repos=5, small_repos=5000, stored=True)
     catalog = Catalog.open(path)
     shelf = Shelf(catalog, HUBS, SystemClock())
     present = Present(shelf)

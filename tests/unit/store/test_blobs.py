@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,50 @@ def test_blobs_batch_shares_the_syncs_of_its_folders(
     folders = {"sha256"} | {sha256_of(data).hex[:2] for data in blobs}
     last_rename = max(n for n, step in enumerate(trace.steps) if step.startswith("rename"))
     assert sorted(trace.steps[last_rename + 1 :]) == sorted(f"sync {name}" for name in folders)
+    for partial in partials:
+        partial.close()
+
+
+def test_blobs_batch_waits_for_the_disk_together(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of all are synced at once, by several threads, and all of them before the first name."""
+    partials = [kit.finished(b"%d" % number) for number in range(4)]
+    meet, steps, fsync, rename = threading.Barrier(4), list[str](), os.fsync, os.rename
+
+    def together(fd: int) -> None:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            meet.wait(30)
+            steps.append("sync")
+        fsync(fd)
+
+    def named(source: Path, final: Path) -> None:
+        steps.append("name")
+        rename(source, final)
+
+    monkeypatch.setattr(os, "fsync", together)
+    monkeypatch.setattr(os, "rename", named)
+    kit.store.put(partials)
+    assert steps[:4] == ["sync"] * 4
+    assert "sync" not in steps[4:]
+    for partial in partials:
+        partial.close()
+
+
+def test_blobs_whose_folder_could_not_be_synced_are_told_to_nobody(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of one folder of a batch is the error of the batch."""
+    partials = [kit.finished(b"%d" % number) for number in range(4)]
+    bad = sha256_of(b"2").hex[:2]
+    real = os.fsync
+
+    def fail(fd: int) -> None:
+        if Path(f"/proc/self/fd/{fd}").readlink().name == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match="Input/output error"):
+        kit.store.put(partials)
     for partial in partials:
         partial.close()
 

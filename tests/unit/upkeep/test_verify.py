@@ -1,18 +1,23 @@
 """The check of a store: every flipped bit is found, and what cannot be looked at is not called fine."""
 
+import errno
 import os
 import random
+import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirror.digest import SHA256, Digest
+from mirror.digest import SHA256, Digest, sha256_of
 from mirror.index.catalog import Catalog
 from mirror.names import Ref, Repo
+from mirror.store import direct
 from mirror.store.blobs import Blob
+from mirror.upkeep import reading, verify
 from mirror.upkeep.agreement import Agreement
 from mirror.upkeep.findings import Finding, Report
 from mirror.upkeep.subset import Subset
@@ -37,10 +42,33 @@ class Silent:
         """Hear of a finding."""
 
 
-def check(kit: Kit, *, read: bool = False, mend: bool = False, anew: bool = False) -> Report:
+class Heard(Silent):
+    """Somebody who counts the bytes that were read."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._reading = False
+
+    def begin(self, step: str, _total: int) -> None:
+        """Hear of a step."""
+        self._reading = step == "read"
+
+    def advance(self, amount: int) -> None:
+        """Hear of progress."""
+        self.total += amount if self._reading else 0
+
+
+def check(
+    kit: Kit,
+    *,
+    read: bool = False,
+    mend: bool = False,
+    anew: bool = False,
+    watch: Silent | None = None,
+) -> Report:
     """Check the store of *kit* as a process of its own would."""
     options, draw = Options(read=read, mend=mend, anew=anew), random.Random(0)
-    return Verification(kit.layout, options, Silent(), boot="boot", draw=draw).run()
+    return Verification(kit.layout, options, watch or Silent(), boot="boot", draw=draw).run()
 
 
 def test_verify_finds_each_of_a_hundred_flipped_bits(kit: Kit) -> None:
@@ -95,11 +123,85 @@ def test_verify_does_not_call_fine_what_it_could_not_read(
             raise OSError(number, "no")
 
         monkeypatch.setattr(os, "pread", refusing)
+        monkeypatch.setattr(os, "preadv", refusing)
 
     refuse(13)
     assert check(kit, read=True).result == "unchecked"
     refuse(5)
     assert check(kit, read=True).result == "damaged"
+
+
+@pytest.mark.parametrize("how", ["no such flag", "refused at once", "refused on the way"])
+def test_verify_reads_by_way_of_memory_where_the_disk_wants_it(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Not every file system reads past memory: what was read by then is read again, and damage is found."""
+    size = 2 * direct.CHUNK + 5
+    digest = kit.fill(noise(1, size), noise(2, 100))
+    check(kit, anew=True)
+    real, opened = os.preadv, os.open
+
+    def refusing(fd: int, buffers: list[memoryview], offset: int) -> int:
+        if offset:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(fd, buffers, offset)
+
+    def unopened(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return opened(path, flags, mode)
+
+    if how == "no such flag":
+        monkeypatch.setattr(direct, "_DIRECT", None)
+    elif how == "refused at once":
+        monkeypatch.setattr(os, "open", unopened)
+    else:
+        monkeypatch.setattr(os, "preadv", refusing)
+    heard = Heard()
+    assert check(kit, read=True, watch=heard).result == "fine"
+    assert heard.total == size + 100
+    flip(kit.file(digest), size - 1)
+    assert check(kit, read=True).result == "damaged"
+
+
+def test_verify_reads_as_many_blobs_at_once_as_there_are_cores(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three are being read before one of them is done, and what is found stays in order."""
+    blobs = [noise(number, 1000) for number in range(9)]
+    kit.fill(*blobs)
+    check(kit, anew=True)
+    for blob in blobs[::2]:
+        flip(kit.file(sha256_of(blob)), 5)
+    meet, real = threading.Barrier(3), reading.read_again
+
+    def together(*given: Any) -> reading.Reading:
+        meet.wait(30)
+        return real(*given)
+
+    monkeypatch.setattr(reading, "read_again", together)
+    monkeypatch.setattr(verify, "cores", lambda: 3)
+    report = check(kit, read=True)
+    bad = [sha256_of(blob).hex for blob in blobs[::2]]
+    assert report.blobs_read == len(blobs)
+    assert [finding.what.split("/")[-1] for finding in report.findings] == sorted(bad)
+
+
+def test_verify_that_is_stopped_stops_its_threads(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever presses Ctrl-C does not wait for the blobs that are being read."""
+    kit.fill(*(noise(number, 3 * direct.CHUNK) for number in range(3)))
+    check(kit, anew=True)
+    monkeypatch.setattr(verify, "cores", lambda: 2)
+
+    class Impatient(Silent):
+        def advance(self, _amount: int) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check(kit, read=True, watch=Impatient())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("verify")]
 
 
 def test_verify_changes_nothing_unasked(kit: Kit) -> None:

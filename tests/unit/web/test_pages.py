@@ -151,7 +151,7 @@ def test_repo_page_escapes_and_links(hub: str) -> None:
     row = RepoRow(Repo(hub, name), 2, 3, 1, 5, None, NOW)
     refs = [Ref(row.repo, "refs/pr/1", "c" * 40, NOW), Ref(row.repo, EVIL, "d" * 40, 1e30)]
     leaf = Leaf(row, "refs/pr/1", "c" * 40, refs, folder="on nx", members=entries, more=True)
-    page = repopage.render(leaf).decode()
+    page = repopage.render(leaf, "http://mirror:8090").decode()
     _sound(page)
     assert "<img" not in page
     assert "<script" not in page
@@ -160,8 +160,9 @@ def test_repo_page_escapes_and_links(hub: str) -> None:
         assert f"/acme/tiny/resolve/{'c' * 40}/on%20nx/a%23%3F.bin" in page
         assert f'{here}&amp;folder=on%20nx%2Fdeep#files">deep/' in page
         assert f'{here}&amp;folder=on%20nx#files">on nx' in page
+        assert "\nhf download acme/tiny --revision refs/pr/1</code>" in page
         assert f"{here}&amp;folder=on%20nx&amp;after=on%20nx%2F%3Cimg" in page
-    _sound(repopage.render(Leaf(row)).decode())
+    _sound(repopage.render(Leaf(row), "http://mirror:8090").decode())
 
 
 # ── the plot ───────────────────────────────────────────────────────────────────────────────────

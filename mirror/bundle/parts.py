@@ -1,10 +1,12 @@
-"""What an adoption works with: the store and the index of one data folder, its hubs, and the way upstream."""
+"""What adoptions and bundles work with: the store and index of one data folder, its hubs, the way upstream.
+
+The server imports this to start; what works with it is imported by the first order for it.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from mirror.bundle.adopttake import Link
 from mirror.cache.facts import Lifetimes, View
 from mirror.clock import Clock
 from mirror.digest import SHA256, Digest
@@ -16,7 +18,6 @@ from mirror.index.grants import Grants
 from mirror.index.memo import Memo
 from mirror.index.protocol import Index
 from mirror.names import Entries, Fact, Question, Ref, Repo, Snapshot
-from mirror.patterns import RepoPattern
 from mirror.store.blobs import Blob, DiskStore
 from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
@@ -32,21 +33,6 @@ class Asked(StrEnum):
     """It answers that to nobody in particular, or has no such thing."""
     SILENT = "silent"
     """It cannot be asked now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the operator wants.
-
-    With *unverified* content is taken of which nothing is published; *grants* open repos to everyone;
-    with *dry_run* nothing is taken; with *ask* upstream is asked about what was found, where it can be.
-    """
-
-    link: Link = Link.REFLINK
-    dry_run: bool = False
-    unverified: bool = False
-    ask: bool = True
-    grants: tuple[RepoPattern, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,193 @@
+"""Somebody else's bytes as a file of our own: copied or shared, and hashed on the way.
+
+It is ready for its name at the end.
+
+Nobody reads it meanwhile and nobody goes on with what is left of it, so it has no folder and no journal as a
+`Partial` has: it lies beside the partials, under a name that a start sweeps away. Of a large file one
+thread writes while another reads and hashes, which takes little longer than hashing alone.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Self
+
+from mirror.digest import Check, Digest, Hasher
+from mirror.errors import DigestMismatchError, TruncatedBodyError
+from mirror.store import durable
+from mirror.store.cloning import clone
+from mirror.store.layout import Layout
+from mirror.store.ledger import Ledger
+from mirror.store.sums import PIECE, Sums, SumsBuilder, piece_count
+
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Bytes after which the disk is told to begin, so that the last sync is short.
+_BEHIND: Final = 32 << 20
+
+
+class Copied:
+    """A file of *size* bytes that must be *expected*, made by `begin`; a `mirror.store.blobs.Finished`.
+
+    It is written by one caller: `fill`, then `finish`, then `DiskStore.put` or `abandon`, then `close`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        fd: int,
+        expected: Digest,
+        size: int,
+        checks: tuple[Check, ...],
+        ledger: Ledger,
+    ) -> None:
+        self.expected = expected
+        self.size = size
+        self.shared = False
+        """Whether it has its bytes in common with what it was made from."""
+        self._path = path
+        self._fd = fd
+        self._room = ledger.reserve(size)
+        self._hasher = Hasher(size, expected, checks)
+        self._sums = SumsBuilder()
+        self._received = 0
+        self._sha256: Digest | None = None
+        self._open = True
+
+    @classmethod
+    def begin(
+        cls,
+        layout: Layout,
+        ledger: Ledger,
+        expected: Digest,
+        size: int,
+        checks: tuple[Check, ...] = (),
+    ) -> Self:
+        """Make the file, with room for all of it reserved. Raises `StoreFullError` or `StoreError`."""
+        path = layout.temporary()
+        try:
+            fd = os.open(path, _FLAGS, 0o600)
+        except OSError as error:
+            raise durable.disk_error(error, f"{expected} cannot be written") from error
+        try:
+            return cls(path, fd, expected, size, checks, ledger)
+        except BaseException:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+
+    @property
+    def sha256(self) -> Digest:
+        """Its name, once `finish` found it right. Raises `ValueError` before."""
+        if self._sha256 is None:
+            raise ValueError(f"{self.expected} is not finished")
+        return self._sha256
+
+    @property
+    def sums(self) -> Sums:
+        """The checksums of its pieces, once `finish` found it right."""
+        return self._sums.sums(self.sha256, self.size)
+
+    @property
+    def marks(self) -> bytes:
+        """None of its pieces is known to have stayed in memory: the first reader has each checked."""
+        return bytes(piece_count(self.size))
+
+    def fileno(self) -> int:
+        """The file's descriptor; valid until `close`."""
+        return self._fd
+
+    def fill(self, source: int, advance: Callable[[int], None], *, share: bool = False) -> None:
+        """Take the bytes of the open file *source*, from its start; *advance* hears of them, and may raise.
+
+        With *share* they are shared where the file system can do that, and read from our own file then.
+        Raises `StoreError` when the disk does not take them, `OSError` where *source* cannot be read.
+        """
+        if share and self.size and clone(source, self._fd):
+            self.shared = True
+            self._room.spend(self.size)
+            source = self._fd
+        if self.size <= PIECE:
+            data = memoryview(os.pread(source, self.size, 0))
+            self._take(data, 0)
+            self._hasher.update(data)
+            self._received = len(data)
+            advance(len(data))
+            return
+        buffers = [memoryview(bytearray(PIECE)) for _ in range(2)]
+        with ThreadPoolExecutor(1, thread_name_prefix="copy") as writer:
+            writing: Future[None] | None = None
+            while count := os.preadv(source, [buffers[0]], self._received):
+                data = buffers[0][: min(count, self.size - self._received)]
+                if not data:
+                    break
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(self._take, data, self._received)
+                self._hasher.update(data)
+                self._received += len(data)
+                advance(len(data))
+                buffers.reverse()
+            if writing is not None:
+                writing.result()
+
+    def finish(self) -> None:
+        """Hold it against its size, its digest and its checks; `sha256` is known afterwards.
+
+        Raises `TruncatedBodyError`, `DigestMismatchError` or `StoreError`; all leave it to `abandon`.
+        """
+        if self._received != self.size:
+            msg = f"Only {self._received} of the {self.size} bytes of {self.expected} came."
+            raise TruncatedBodyError(msg, expected=self.size, got=self._received)
+        got = self._hasher.differs()
+        if got is not None:
+            raise DigestMismatchError(
+                f"The bytes are not {self.expected}.", expected=self.expected, got=got
+            )
+        try:
+            os.fchmod(
+                self._fd, 0o444
+            )  # before the sync, which brings it to the disk with the bytes
+        except OSError as error:
+            raise durable.disk_error(error, f"{self.expected} cannot be finished") from error
+        self._sha256 = self._hasher.digest()
+
+    def publish(self, final: Path, folders: durable.FolderSyncs) -> None:
+        """Give it its name as a blob; only `DiskStore.put` calls this. Raises `StoreError`."""
+        if self._sha256 is None:
+            raise ValueError(f"{self.expected} is not finished")
+        try:
+            durable.publish(self._path, final, fd=self._fd, folders=folders)
+        except BaseException:
+            self.abandon()
+            raise
+        self._open = False
+        self._room.settle()
+
+    def abandon(self) -> None:
+        """Remove it and give its room back; nothing happens if it has ended already."""
+        if self._open:
+            self._open = False
+            self._path.unlink(missing_ok=True)
+            self._room.release()
+
+    def close(self) -> None:
+        """Let go of it, published or not; may be called twice."""
+        self.abandon()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _take(self, data: memoryview, offset: int) -> None:
+        """Write the next bytes, unless they are there, and sum them."""
+        if not self.shared:
+            try:
+                durable.write_all(self._fd, data, offset)
+            except OSError as error:
+                what = f"{self.expected} cannot be written"
+                raise durable.disk_error(error, what, needed=len(data)) from error
+            self._room.spend(len(data))
+            if (end := offset + len(data)) % _BEHIND == 0:
+                durable.begin(self._fd, end - _BEHIND, _BEHIND)
+        if self.size > PIECE:
+            self._sums.update(data)
