@@ -11,10 +11,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 CLIENT ?=
 ARGS ?=
+# So many tests run at once: they wait for processes and disks more than they compute.
+WORKERS ?= 2
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet
+AT_ONCE := --numprocesses $(WORKERS) --dist worksteal
 
 # The one tool that is not locked, for it makes the locks; pinned here.
 PIP_TOOLS := pip-tools==7.6.2
@@ -78,7 +81,7 @@ hook-wheel: .venv/package ## build the client start-up hook as a wheel, in dist/
 
 .PHONY: test
 test: .venv ## every test but clients, what is shipped, long faults and torture; one of them: make test ARGS='-k ranges'
-	$(BIN)/python -m pytest -m 'not clients and not shipped and not torture and not long' $(ARGS)
+	$(BIN)/python -m pytest $(AT_ONCE) -m 'not clients and not shipped and not torture and not long' $(ARGS)
 
 .PHONY: faults
 faults: .venv ## what the mirror does when things break, the long ones too: make faults ARGS='-k f07'
@@ -90,7 +93,7 @@ torture: .venv ## break it for minutes: make torture ARGS='--rounds 1000 --seed 
 
 .PHONY: test-clients
 test-clients: .venv ## the mirror against real clients; one of them: make test-clients CLIENT=git
-	$(BIN)/python -m pytest tests/clients tests/stories -m clients $(if $(CLIENT),-k '$(CLIENT)') $(ARGS)
+	$(BIN)/python -m pytest $(AT_ONCE) tests/clients tests/stories -m clients $(if $(CLIENT),-k '$(CLIENT)') $(ARGS)
 
 .PHONY: test-shipped
 test-shipped: .venv ## the image, compose files, manifests, and the one file of make dist
@@ -115,8 +118,7 @@ format: .venv ## let ruff lay out the source and mend what it can
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: .venv ## the measurements; they take minutes and want a quiet machine
-	@[ -e tests/bench ] || { echo 'No measurements are written: tests/bench is not there.' >&2; exit 1; }
+bench: .venv ## measure against nginx and others: 15 minutes, wants a quiet machine; 2: make bench ARGS='--quick'
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: dist

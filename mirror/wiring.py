@@ -138,7 +138,7 @@ class Mirror:
         ledger = Ledger(
             settings.quota,
             settings.min_free,
-            layout.measure(),
+            layout.measure_others(),
             layout.free,
             make_room=lambda missing: evictor.make_room(missing),  # noqa: PLW0108 -- made below
         )
@@ -162,6 +162,7 @@ class Mirror:
                 lambda sentence: observe(Alarm("damaged", sentence)),
                 boot=boot_id(),
                 refused=lambda sentence: observe(Alarm("index-held", sentence)),
+                count=ledger.take,
                 leases=leases,
             )
         )

@@ -14,6 +14,9 @@ from typing import Final, Protocol
 from mirror.errors import MirrorError
 
 BLOCK: Final = 512
+# Where a header says what it is, and what it says there.
+_MAGIC_AT: Final = 257
+_MAGIC: Final = b"ustar\x0000"
 END: Final = bytes(2 * BLOCK)
 
 _OCTAL: Final = 8 << 30
@@ -55,7 +58,7 @@ def header(name: str, size: int) -> bytes:
     block[136:148] = b"00000000000\0"
     block[148:156] = b" " * 8
     block[156:157] = b"0"
-    block[257:265] = b"ustar\x0000"
+    block[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] = _MAGIC
     block[329:345] = b"0000000\0" * 2
     block[148:156] = b"%06o\0 " % sum(block)
     return bytes(block)
@@ -118,6 +121,13 @@ def finish(source: Source) -> None:
 
 
 def _other(name: str, block: bytes) -> BundleError:
+    if (
+        block[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] != _MAGIC
+    ):  # Nothing of a foreign file is repeated.
+        return BundleError(
+            f"Where its member {name} should begin there is no header of a tar.",
+            hint="Is it a file that `modelmirror export` wrote, uncompressed, and whole?",
+        )
     found = block[:100].split(b"\0")[0].decode("ascii", "backslashreplace")
     said = "".join(char for char in found if char.isprintable())[:80]
     return BundleError(

@@ -5,6 +5,7 @@ kernel (sendfile(2)), so that reading is all that it costs.
 """
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -50,6 +51,10 @@ class Stream:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._sends = hasattr(os, "sendfile")
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            # A whole piece goes in at once, where 64 KiB would have both ends wait for each other 16 times.
+            with suppress(OSError):  # no pipe, or no more is allowed
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIECE)
 
     def write(self, data: bytes | memoryview) -> None:
         """Write all of it."""

@@ -29,6 +29,11 @@ def command(
     """
     if target:
         reply = give(data, file, "pin", {"target": target, "for": owner or _user()})
+        if any(row["target"] == target and not row["blobs"] for row in reply["pins"]):
+            click.echo(
+                f"modelmirror: nothing of {target} is here yet; what comes under that name is kept.",
+                err=True,
+            )
     elif owner:
         raise click.UsageError("--for wants to know which TARGET.")
     else:

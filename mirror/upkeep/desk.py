@@ -70,12 +70,14 @@ class AtRest:
         with ExitStack() as stack:
             layout.prepare()
             layout.tidy()
-            ledger = Ledger(*self._room, layout.measure(), layout.free)
+            ledger = Ledger(*self._room, layout.measure_others(), layout.free)
             store = DiskStore(layout, ledger)
             stack.callback(store.close)
             partials = Partials(layout, ledger)
             stack.callback(partials.close)
-            index = stack.enter_context(Known(layout, store, self._say, boot=boot_id()))
+            index = stack.enter_context(
+                Known(layout, store, self._say, boot=boot_id(), count=ledger.take)
+            )
             book = AddressBook(index, self._hubs(layout.secret()), clock)
             write = writer(layout)
             desk = Desk(

@@ -31,7 +31,8 @@ class Known:
     *store* has the blobs; *damaged* is told, in a sentence, of what cannot be read; *boot* names the
     machine's start (`mirror.upkeep.running.boot_id`), which decides what an unclean end may have cost;
     *refused* is told when the disk begins to take nothing, and when it takes everything again; *leases*
-    break before what the catalog knows changes.
+    break before what the catalog knows changes; *count* is told how many bytes the blobs are, once the
+    catalog is level with them.
     Entering raises `StoreError` when the disk refuses.
     """
 
@@ -43,12 +44,14 @@ class Known:
         *,
         boot: str | None,
         refused: Callable[[str], None] | None = None,
+        count: Callable[[int], None] = lambda _size: None,
         leases: Leases | None = None,
     ) -> None:
         self._layout = layout
         self._store = store
         self._damaged = damaged
         self._refused = refused or damaged
+        self._count = count
         self._leases = leases
         self._mark = RunMark(layout, boot)
         self._stack = ExitStack()
@@ -70,6 +73,7 @@ class Known:
             self.memo = Memo.open(layout.memo)
             stack.callback(self.memo.close)
             self._level(last)
+            self._count(self.catalog.totals().size)
             self.arrears = Arrears(self.catalog, self.journal, self.records, self._refused)
             stack.callback(self._finish)
             self._stack = stack.pop_all()

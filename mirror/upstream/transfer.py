@@ -37,10 +37,11 @@ from mirror.upstream.stopping import StopToken
 from mirror.upstream.verdicts import Wanted, check_fits, refusal
 from mirror.upstream.wire import Head, Wire, dial
 
-# What is written and hashed at a time at most, and what is waited for some milliseconds: half of it stays in
-# a core's own cache from the socket to the hash.
-BUFFER: Final = 512 << 10
-GATHER: Final = 256 << 10
+# What is written and hashed at a time at most, and what is waited for some milliseconds. Every hand-over of
+# the interpreter lock costs, and there are five for each of these; 256 KiB took a tenth more.
+BUFFER: Final = 1 << 20
+GATHER: Final = 512 << 10
+# Up to here a transfer is one of many that run at once, and has half the buffer.
 PART: Final = 16 << 20
 # The first bytes of an answer go on as they come: somebody waits for them.
 EAGER: Final = 256 << 10
@@ -304,7 +305,6 @@ class Transfers:
 
     def _pour(self, found: _Found, total: int, sink: Sink, stop: StopToken) -> None:
         """Hand exactly *total* bytes of the body to *sink*."""
-        # A transfer of a part is one of many that run at once.
         buffer = memoryview(bytearray(min(BUFFER if total > PART else BUFFER // 2, total)))
         got = 0
         with stop.cutting(found.wire.cut):

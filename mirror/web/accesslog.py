@@ -44,15 +44,16 @@ class AccessLog:
         self._clock = clock
         self._loop = loop
         self._line, self._rest = (_as_json, _json_rest) if as_json else (_as_text, _text_rest)
-        self._second = -1
-        self._when = ""
+        self._second = self._moment = -1
+        self._day = self._when = ""
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def note(self, trace: Trace, seconds: float) -> None:
         """Add the line of one request, which took *seconds*."""
         if self._write is not None:
-            self.add(self.client(trace.client), self._rest(trace, seconds))
+            rest = self._rest(trace, seconds)
+            self.add(self.client(trace.client), rest, self._clock.wall())
 
     def client(self, address: str) -> str:
         """A client as a line shows it."""
@@ -62,16 +63,19 @@ class AccessLog:
         """What the line of one request, which took *seconds*, has behind time and client."""
         return "" if self._write is None else self._rest(trace, seconds)
 
-    def add(self, client: str, rest: str) -> None:
-        """Add the line that *rest* was made for, of *client* and of now."""
+    def add(self, client: str, rest: str, now: float) -> None:
+        """Add the line that *rest* was made for, of *client* and of the wall time *now*."""
         if self._write is None:
             return
-        now = self._clock.wall()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._when = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        self._lines.append(self._line(f"{self._when}.{int(now % 1 * 1000):03d}Z", client, rest))
+        moment = int(now * 1000)
+        if moment != self._moment:
+            self._moment = moment
+            second, milliseconds = divmod(moment, 1000)
+            if second != self._second:
+                self._second = second
+                self._day = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._when = f"{self._day}.{milliseconds:03d}Z"
+        self._lines.append(self._line(self._when, client, rest))
         if len(self._lines) >= BATCH:
             self.flush()
         elif self._timer is None:

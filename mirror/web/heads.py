@@ -39,9 +39,9 @@ class Heads:
         """
         return self.lines(status, headers) + self.common()
 
-    def common(self) -> bytes:
-        """What every head ends with: ``Date``, ``Via``, ``nosniff`` and the empty line."""
-        second = int(self._clock.wall())
+    def common(self, now: float | None = None) -> bytes:
+        """What every head ends with at wall time *now*: ``Date``, ``Via``, ``nosniff``, the empty line."""
+        second = int(self._clock.wall() if now is None else now)
         if second != self._second:
             self._second = second
             self._common = (

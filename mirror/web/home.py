@@ -226,7 +226,7 @@ def lasting_short(seconds: float) -> str:
 
 def _search(stored: Stored) -> str:
     return (
-        '<form class="search" action="/" method="get" role="search">'
+        '<form class="search" action="/#stored" method="get" role="search">'
         '<label for="q">Search stored repos</label> '
         f'<input id="q" name="q" type="search" maxlength="200" value="{escape(stored.search)}" '
         'placeholder="org/name" autocomplete="off" spellcheck="false"> '
@@ -239,10 +239,10 @@ def _repos(stored: Stored) -> str:
         if stored.search:
             return (
                 f'<p class="none">No stored public repo has “{escape(stored.search)}” in its name. '
-                f'<a href="/">Show all</a></p>'
+                f'<a href="/#stored">Show all</a></p>'
             )
         if stored.after is not None:
-            return '<p class="none">No more repos. <a href="/">Back to the first</a></p>'
+            return '<p class="none">No more repos. <a href="/#stored">Back to the first</a></p>'
         if stored.elsewhere:
             return '<p class="none">No repo of the Hub yet.</p>'
         return '<p class="none">Nothing yet. The first download through the mirror fills it.</p>'
@@ -254,7 +254,7 @@ def _repos(stored: Stored) -> str:
     )
     links = ""
     if stored.after is not None or stored.search:
-        links += f'<a href="/">{"All repos" if stored.search else "Back to the first"}</a>'
+        links += f'<a href="/#stored">{"All repos" if stored.search else "Back to the first"}</a>'
     if stored.more:
         last = stored.repos[-1].repo
         further = address(q=stored.search, hub=last.hub, after=last.name)

@@ -7,8 +7,8 @@ that came that way and is good for everybody is kept for whoever sends the same 
 
 Nothing is parsed here. A request is known by a pattern that leaves no two readings: one chunk that holds a
 GET or HEAD of HTTP/1.1 and ends with its empty line, fields of visible ASCII with one colon and no folding,
-each name one of `IGNORED` or a single Host. None of those names the length of a body, another meaning of
-the connection, a condition, a range or a way the request came. So whatever reads these bytes finds one
+each name one of `IGNORED` or Host, and none twice. None of those names the length of a body, another meaning
+of the connection, a condition, a range or a way the request came. So whatever reads these bytes finds one
 request in them and no other; the tests compare it with the parser's own reading.
 
 What is kept is bounded, and for a minute at most. It is what everybody may have: `Authorization` is not
@@ -18,19 +18,20 @@ say who they are.
 
 import asyncio
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeAlias
 
 from mirror.cache.keeper import Keeper
 from mirror.clock import Clock
-from mirror.digest import Digest
-from mirror.events import Observer, ServedAlike
+from mirror.events import Observer, Served, ServedAlike
 from mirror.leases import Lease
 from mirror.messages import RequestHead, Terms
 from mirror.web.accesslog import AccessLog
 from mirror.web.feeds import Part
 from mirror.web.fields import Fields
+from mirror.web.going import Going
 from mirror.web.heads import Heads
 from mirror.web.plaintext import PlainTokens
 from mirror.web.pump import Pumps
@@ -48,6 +49,7 @@ IGNORED: Final = frozenset(
         "sec-fetch-mode",
         "user-agent",
         "x-amzn-trace-id",
+        "x-hf-download-counter",
     }
 )
 
@@ -59,10 +61,17 @@ LONGEST: Final = 4096
 # at everything once more, what somebody did to the data folder by hand included.
 KEPT_FOR: Final = 60.0
 
+# Up to here one write of head and body together beats everything: no descriptor, no system call more.
+SMALL: Final = 64 << 10
+
+# The largest body of literal bytes that is kept: a page of 1000 entries is a quarter of it, and larger ones
+# are better read from their blobs.
+LARGEST: Final = 1 << 20
+
 # What one answer takes beside its bytes: the objects, the key, the line for the log.
 OVERHEAD: Final = 2048
 
-# How soon what went out is counted and its blobs are touched, in seconds, if nothing else is asked before.
+# How soon what went out is counted, in seconds, if nothing else is asked before.
 TOLD_WITHIN: Final = 0.1
 
 # Requests differ in their first line, the fields of one client hardly ever: so many are remembered as read.
@@ -70,15 +79,14 @@ _BLOCKS: Final = 512
 
 _TEXT: Final = rb" ?[!-~][ -~]*"
 _PLAIN: Final = re.compile(
-    rb"\r\n(?:(?:"
-    rb"(?i:accept(?:-encoding|-language)?|sec-fetch-mode|user-agent):%(text)b"
-    rb"|(?i:host): ?(?P<host>[!-~]+)"
-    rb"|(?i:connection): ?(?i:keep-alive)"
-    rb"|(?i:(?P<trace>x-amzn-trace-id)):%(text)b"
-    rb"|(?i:(?P<token>authorization)):%(text)b"
-    rb")\r\n)+\r\n\Z" % {b"text": _TEXT}
+    rb"\r\n(?:(?:(?i:accept(?:-encoding|-language)?|sec-fetch-mode|user-agent|x-hf-download-counter):%b"
+    rb"|(?i:host): ?([!-~]+)|(?i:connection): ?(?i:keep-alive))\r\n)+\r\n\Z" % _TEXT
 )
-_ONCE: Final = re.compile(rb"\r\n(?i:host|authorization):")
+# What is another one in each request, or must not be remembered: a line, up to the end of it.
+_VARYING: Final = re.compile(
+    rb"\r\n(x-amzn-trace-id|authorization):%b(?=\r\n)" % _TEXT, re.IGNORECASE
+)
+_NAMES: Final = re.compile(rb"\r\n([a-z-]+):")
 _LINE: Final = re.compile(rb"(?:GET|HEAD) /[!-~]* HTTP/1\.1")
 _WHOLE: Final = re.compile(
     rb"(?:GET|HEAD) /[!-~]* HTTP/1\.1\r\n(?:[A-Za-z0-9-]+:%b\r\n)+\r\n\Z" % _TEXT
@@ -119,26 +127,23 @@ class Prepared:
     """An answer as it goes out: *top* up to the lines that every head ends with, then *body*.
 
     With *parts* the body is sent from blobs instead. *rest* is its line in the log behind the client,
-    *blobs* are those it sends from, *size* the length of its body in bytes.
+    *size* the length of *body* in bytes.
     """
 
     top: bytes
     body: bytes
     parts: Sequence[Part] | None
-    blobs: Collection[Digest]
     size: int
     trace: Trace
     rest: str
     lease: Lease
     tally: "_Tally"
     used: bool = True
-    touched: bool = False
 
     @property
     def cost(self) -> int:
         """The bytes of memory it takes, about."""
-        literals = sum(len(part) for part in self.parts or () if isinstance(part, bytes))
-        return OVERHEAD + len(self.top) + len(self.body) + len(self.rest) + literals
+        return OVERHEAD + len(self.top) + len(self.body) + len(self.rest)
 
 
 @dataclass(slots=True, eq=False)
@@ -147,13 +152,13 @@ class _Tally:
 
     requests: int = 0
     sent: int = 0
-    touched: list[Prepared] = field(default_factory=list)
 
 
 class Lane:
     """Keeps answers, and gives them again.
 
-    *room* is how many bytes of memory they may take; the parts are those of the door.
+    *room* is how many bytes of memory they may take, *stall* how long a client may take nothing, in seconds;
+    the parts are those of the door.
     """
 
     def __init__(  # noqa: PLR0913 -- the parts of the door, by keyword
@@ -167,6 +172,7 @@ class Lane:
         observe: Observer,
         pumps: Pumps,
         tokens: PlainTokens,
+        stall: float,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._keeper = keeper
@@ -177,7 +183,11 @@ class Lane:
         self._observe = observe
         self._pumps = pumps
         self._tokens = tokens
+        self._stall = stall
         self._loop = loop
+        self._going: set[Going] = set()
+        self._sent = asyncio.Event()
+        self._now = 0.0  # when an answer was last found: it is sent and counted at once
         self._kept: dict[Key, Prepared] = {}
         self._blocks: dict[bytes, bytes] = {}
         self._tallies: dict[tuple[str, str, int], _Tally] = {}
@@ -192,25 +202,34 @@ class Lane:
 
         `None` unless it is one whole request without a body, beyond doubt.
         """
-        end = data.find(b"\r\n")
-        line, block = data[:end], data[end:]
-        host = self._blocks.get(block)
-        if host is not None:
-            key = (line, host)
-            return Asked(key) if key in self._kept or _LINE.fullmatch(line) else None
         if len(data) > LONGEST:
             return None
-        found = _PLAIN.match(block)
-        if found is None or _LINE.fullmatch(line) is None:
-            return _OTHERWISE if _WHOLE.match(data) else None
-        host, token = found["host"], found["token"] is not None
-        if host is None or len(_ONCE.findall(block)) != 1 + token:
-            return _OTHERWISE
-        if not token and found["trace"] is None:
-            if len(self._blocks) >= _BLOCKS:
-                self._blocks.clear()
-            self._blocks[block] = host
-        return Asked((line, host), token)
+        end = data.find(b"\r\n")
+        line, block = data[:end], data[end:]
+        host, token = self._blocks.get(block), False
+        if host is None:
+            varying = _VARYING.findall(block)
+            if varying:
+                names = {name.lower() for name in varying}
+                if len(names) < len(varying):
+                    return _OTHERWISE if _WHOLE.match(data) else None
+                token, block = b"authorization" in names, _VARYING.sub(b"", block)
+                host = self._blocks.get(block)
+            if host is None and (host := self._learn(block)) is None:
+                return _OTHERWISE if _WHOLE.match(data) else None
+        key = (line, host)
+        # What is before the block is the request's line alone.
+        return Asked(key, token) if key in self._kept or _LINE.fullmatch(line) else None
+
+    def _learn(self, block: bytes) -> bytes | None:
+        """The Host of a block of fields, which is known from here on; `None` if it is not a plain one."""
+        found, names = _PLAIN.match(block), _NAMES.findall(block.lower())
+        if found is None or found[1] is None or len(set(names)) != len(names):
+            return None  # some fields may come once only
+        if len(self._blocks) >= _BLOCKS:
+            self._blocks.clear()
+        self._blocks[block] = host = found[1]
+        return host
 
     def find(self, asked: Asked) -> Prepared | None:
         """The answer that is kept for a request, if it may be given now."""
@@ -220,29 +239,65 @@ class Lane:
         kept = self._kept.get(key)
         if kept is None:
             return None
-        if not kept.lease.good(self._clock.wall()):
+        self._now = now = self._clock.wall()
+        if not kept.lease.good(now):
             self._drop(key)
             return None
         kept.used = True
         return kept
 
-    def send(self, kept: Prepared, transport: asyncio.Transport, client: str) -> None:
-        """Send an answer to *client*, whose *transport* holds nothing, and count it."""
-        transport.write(b"".join((kept.top, self._heads.common(), kept.body)))
+    def send(self, kept: Prepared, transport: asyncio.Transport) -> None:
+        """Send an answer to a client whose *transport* holds nothing."""
+        if kept.size <= SMALL:
+            transport.write(b"".join((kept.top, self._heads.common(self._now), kept.body)))
+        else:
+            transport.writelines((kept.top + self._heads.common(self._now), kept.body))
         self._pumps.note_small()
-        self._access.add(client, kept.rest)
+
+    def watch(self, kept: Prepared, transport: asyncio.Transport, client: str) -> Going:
+        """See to an answer that *client* has yet to take; it is counted when that is over."""
+
+        def over(going: Going, left: int, why: str) -> None:
+            self._going.discard(going)
+            self._sent.set()
+            if not why:
+                self._now = self._clock.wall()
+                self.count(kept, client)
+                return
+            told, sent = kept.trace, max(0, kept.size - left)
+            self._access.note(replace(told, client=client, size=sent, cut=why), 0.0)
+            self._observe(Served(told.hub, told.found, told.status, sent, 0.0))
+
+        going = Going(transport, over, self._stall, self._loop)
+        self._going.add(going)
+        return going
+
+    def count(self, kept: Prepared, client: str) -> None:
+        """Count an answer that *client* was given, and log it."""
+        self._access.add(client, kept.rest, self._now)
         tally = kept.tally
         tally.requests += 1
         tally.sent += kept.size
-        if kept.blobs and not kept.touched:
-            kept.touched = True
-            tally.touched.append(kept)
         if self._timer is None:
             self._timer = self._loop.call_later(TOLD_WITHIN, self.tell)
 
     def client(self, address: str) -> str:
         """The client at *address* as its lines in the log show it."""
         return self._access.client(address or "-")
+
+    async def until_sent(self, seconds: float) -> None:
+        """Wait until clients have what was sent, at most so long; cut those that do not by then."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._going:
+                    self._sent.clear()
+                    await self._sent.wait()
+        self.cut()
+
+    def cut(self) -> None:
+        """Cut what clients have yet to take."""
+        for going in list(self._going):
+            going.cut("the mirror stops")
 
     def close(self) -> None:
         """Count what was not yet, and let everything go."""
@@ -262,27 +317,24 @@ class Lane:
         self._timer = None
         for (hub, found, status), tally in self._tallies.items():
             if tally.requests:
-                requests, sent, touched = tally.requests, tally.sent, tally.touched
-                tally.requests, tally.sent, tally.touched = 0, 0, []
+                requests, sent = tally.requests, tally.sent
+                tally.requests = tally.sent = 0
                 self._observe(ServedAlike(hub, found, status, requests, sent))
-                for kept in touched:
-                    kept.touched = False
-                    for digest in kept.blobs:
-                        self._keeper.touch(digest)
 
     def keep(
         self,
         offer: Offer,
         body: bytes = b"",
         parts: Sequence[Part] | None = None,
-        blobs: Collection[Digest] = (),
     ) -> None:
         """Keep an answer that the ordinary way gives, as far as its terms allow, and there is room.
 
         Not one that was made of anything that `IGNORED` names, whatever its terms say.
         """
         key, terms, headers = offer.asked.key, offer.terms, offer.head.headers
-        if key is None or not isinstance(headers, Fields) or headers.heard & IGNORED:
+        if key is None or len(body) > LARGEST:
+            return
+        if not isinstance(headers, Fields) or headers.heard & IGNORED:
             return
         until = min(terms.until, terms.since + KEPT_FOR)
         lease = self._keeper.lease(replace(terms, until=until))
@@ -291,7 +343,7 @@ class Lane:
         trace = replace(offer.trace, size=len(body))
         tally = self._tallies.setdefault((trace.hub, trace.found, trace.status), _Tally())
         rest = self._access.rest(trace, 0.0)
-        kept = Prepared(offer.top, body, parts, blobs, len(body), trace, rest, lease, tally)
+        kept = Prepared(offer.top, body, parts, len(body), trace, rest, lease, tally)
         self._drop(key)
         self.size += kept.cost
         self._kept[key] = kept

@@ -8,9 +8,10 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from mirror.web.connection import Connection, exchange_of
 from mirror.web.lane import Lane
 from mirror.web.turnedaway import TurnedAway
-from mirror.web.wire import Connection, Exchange, Sent, address_of, exchange_of
+from mirror.web.wire import Exchange, Sent, address_of
 
 
 class Listener(web.Server):

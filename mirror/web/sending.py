@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from secrets import token_hex
-from typing import Final
 
 from mirror.cache.keeper import Keeper
 from mirror.messages import Answer, Relay, RequestHead, Segment
@@ -19,13 +18,10 @@ from mirror.web.body import compose
 from mirror.web.copying import put, send_copied
 from mirror.web.feeds import Feeds, Part, Stretch, plan
 from mirror.web.heads import Heads
-from mirror.web.lane import Lane, Offer, Prepared
+from mirror.web.lane import SMALL, Lane, Offer, Prepared
 from mirror.web.pump import Pumps
 from mirror.web.trace import Trace
 from mirror.web.wire import Exchange
-
-# Up to here one write of head and body together beats everything: no descriptor, no system call more.
-SMALL: Final = 64 << 10
 
 
 @dataclass(slots=True, eq=False)
@@ -88,9 +84,9 @@ class Sender:
             told = replace(trace, status=sending.status)
             out.offer = Offer(exchange.asked, head, answer.terms, lines, told)
         data = _literal(sending.body)
+        if data is not None and out.offer is not None:
+            self._lane.keep(out.offer, data)
         if data is not None and len(data) <= SMALL:
-            if out.offer is not None:
-                self._lane.keep(out.offer, data)
             await self._write(out, data)
         else:
             feeds = Feeds(self._keeper, answer.credential, whole=sending.whole)
@@ -99,10 +95,11 @@ class Sender:
     async def again(self, exchange: Exchange, kept: Prepared, trace: Trace) -> None:
         """Send what is *kept*; raises as `answer` does."""
         out = _Outgoing(exchange, trace, kept.trace.status, kept.top)
-        if kept.parts is None:
+        if kept.size <= SMALL and kept.parts is None:
             await self._write(out, kept.body)
         else:
-            await self._deliver(out, kept.parts, Feeds(self._keeper, None, whole=True))
+            parts = [kept.body] if kept.parts is None else kept.parts
+            await self._deliver(out, parts, Feeds(self._keeper, None, whole=True))
 
     async def relay(
         self,
@@ -154,13 +151,12 @@ class Sender:
                 await feeds.until_ready(stretches[0])
                 for blob in {part.blob.digest: part.blob for part in stretches}.values():
                     self._keeper.touch(blob.digest)
+            if out.offer is not None and all(isinstance(part, Stretch) for part in parts):
+                # Read from their blobs each time: bytes kept in memory would hide that a blob rots.
+                self._lane.keep(out.offer, parts=parts)
             if sum(map(len, parts)) <= SMALL and (data := _gather(parts, feeds)) is not None:
-                if out.offer is not None:
-                    self._lane.keep(out.offer, data, None, {part.blob.digest for part in stretches})
                 await self._write(out, data)
                 return
-            if out.offer is not None:
-                self._lane.keep(out.offer, parts=parts)
             await self._pour(out, parts, feeds)
         finally:
             feeds.close()

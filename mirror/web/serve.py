@@ -124,6 +124,7 @@ class Door:
             observe=self._observe,
             pumps=self._pumps,
             tokens=PlainTokens(),
+            stall=self._stall,
             loop=loop,
         )
         self._recalled = Recalled(self._keeper, self._clock, most=MOST if self._prepared else 0)
@@ -189,7 +190,10 @@ class Door:
         self._operations.stopping = True
         self._server.close()
         self._listener.retire()
-        if not await self._app.until_idle(self._drain):
+        idle, _ = await asyncio.gather(
+            self._app.until_idle(self._drain), self._lane.until_sent(self._drain)
+        )
+        if not idle:
             self.hurry()
         await self._listener.shutdown(timeout=1.0)
         await self._app.until_idle(1.0)
@@ -204,5 +208,6 @@ class Door:
         if self._server is None:
             return
         self._pumps.cut_all()
+        self._lane.cut()
         for exchange in list(self._app.running):
             exchange.cut()

@@ -1,7 +1,7 @@
-"""The one place that knows aiohttp's private parts.
+"""The one place that knows aiohttp's private parts, with `mirror.web.connection`.
 
 The door takes from aiohttp its C parser, its connection handling and its keep-alive, and writes every
-response itself. What it relies on beyond the documented interface is gathered here, and
+response itself. What it relies on beyond the documented interface is gathered in the two, and
 ``tests/web/test_wire.py`` fails when an upgrade moves any of it:
 
 * `web.Server` calls its request factory with six arguments and hands the product to the handler;
@@ -17,19 +17,17 @@ response itself. What it relies on beyond the documented interface is gathered h
 import asyncio
 import socket
 import struct
-from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from aiohttp import http_parser, web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp import http_parser
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from mirror.errors import ConfigError
-from mirror.web.lane import Asked, Lane, Prepared
+from mirror.web.lane import Asked, Prepared
 
 # What reading a request body may raise when the client breaks its framing.
 BODY_ERRORS: Final = (RequestPayloadError, HttpProcessingError)
@@ -46,6 +44,11 @@ _LIMITS: Final = {
     "access_log": None,
 }
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+def options() -> dict[str, Any]:
+    """What a connection is told when it is made."""
+    return _LIMITS
 
 
 def check_parser() -> None:
@@ -253,135 +256,6 @@ class Exchange:
         transport.abort()
 
 
-class Connection(RequestHandler):
-    """One client connection of *server*.
-
-    *refuse* words what its parser refuses; *turns_away* tells of a new one whether it is one too many, and
-    has it answered then. What the *lane* has an answer for is not parsed.
-    """
-
-    __slots__ = ("_asked", "_client", "_lane", "_owed", "_refuse", "_turns_away", "_warned")
-
-    def __init__(
-        self,
-        server: web.Server,
-        refuse: Callable[[Exchange, int], bytes],
-        turns_away: Callable[[asyncio.Transport], bool],
-        lane: Lane | None = None,
-    ) -> None:
-        super().__init__(server, loop=asyncio.get_running_loop(), **_LIMITS)  # type: ignore[arg-type]
-        self._refuse = refuse
-        self._turns_away = turns_away
-        # None from the first byte on that is not of whole, plain requests: the parser may hold half of one.
-        self._lane = lane
-        self._asked: deque[Asked] = deque()
-        self._owed = 0  # answers that the ordinary way has yet to give
-        self._client = ""
-        self._warned = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or hand it to whoever says that it is one too many."""
-        if not self._turns_away(cast("asyncio.Transport", transport)):
-            super().connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Let the lane answer, where all that came in so far were whole requests, and all were answered."""
-        lane = self._lane
-        asked = None if lane is None else lane.read(data)
-        if lane is None or asked is None:
-            self._lane = None
-            super().data_received(data)
-            return
-        if not self._owed and not self._close and not self._force_close:
-            kept = lane.find(asked)
-            if kept is not None and kept.parts is None and self._answer(lane, asked, kept):
-                return
-        before = len(self._messages)
-        super().data_received(data)
-        if self._agrees(asked, before):
-            self._owed += 1
-            self._asked.append(asked)
-        else:
-            self._lane = None
-
-    async def finish_response(self, request: Any, resp: Any, start_time: float | None) -> Any:
-        """See a response out: the next may follow, unless it was the last of its connection."""
-        done = await super().finish_response(request, resp, start_time)
-        self._owed -= 1
-        if not resp.keep_alive:
-            self._lane = None
-        return done
-
-    def _answer(self, lane: Lane, asked: Asked, kept: Prepared) -> bool:
-        """Send what is kept, unless the client has yet to take what it was sent before."""
-        transport = self.transport
-        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
-            return False
-        if not self._client:
-            self._client = lane.client(address_of(self.peername))
-        if asked.token and not self._warned and self.ssl_context is None:
-            self._warned = True
-            lane.warn(address_of(self.peername) or "-")
-        lane.send(kept, transport, self._client)
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        return True
-
-    def _agrees(self, asked: Asked, before: int) -> bool:
-        """Whether the parser found one request more than *before*, without a body, as the lane read it."""
-        if len(self._messages) != before + 1 or self._upgraded:
-            return False
-        message, payload = self._messages[-1]
-        if not isinstance(message, RawRequestMessage) or payload is not EMPTY_PAYLOAD:
-            return False
-        if asked.key is None:
-            return True
-        line, host = asked.key
-        return (
-            f"{message.method} {message.path} HTTP/1.1".encode("utf-8", "surrogateescape") == line
-            and message.version == (1, 1)
-            and message.headers.getall("Host", ()) == [host.decode()]
-            and not message.should_close
-        )
-
-    def take(self) -> tuple[Asked | None, Prepared | None]:
-        """How the lane read the request whose turn has come, and what it has for it."""
-        # All that came in before the lane was left were read by it, so they are in step.
-        asked = self._asked.popleft() if self._asked else None
-        if asked is None or self._lane is None:
-            return None, None
-        return asked, self._lane.find(asked)
-
-    def handle_error(
-        self,
-        request: Any,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 -- the parser's words quote the request
-    ) -> Any:
-        """Word an error that no handler saw; aiohttp would name its version and log a traceback."""
-        long = isinstance(exc, LineTooLong) or "Too many headers" in str(exc)
-        data = self._refuse(request, 431 if status == 400 and long else status)
-        return Sent(keep_alive=False, data=data)
-
-    def retire(self) -> None:
-        """Close when idle; otherwise after the response that is under way."""
-        if self._current_request is None and not self._messages:
-            self.force_close()
-        else:
-            self.close()
-
-
 def address_of(peername: Any) -> str:
     """The address of a connection's other end, empty if it has none."""
     return str(peername[0]) if isinstance(peername, tuple) and peername else ""
-
-
-def exchange_of(
-    message: RawRequestMessage,
-    payload: StreamReader,
-    protocol: RequestHandler,
-    writer: Any,
-    task: Any,
-) -> Exchange:
-    """Make an `Exchange` of what `Connection` read: the request factory of its server."""
-    return Exchange(message, payload, protocol, writer, task, *cast("Connection", protocol).take())

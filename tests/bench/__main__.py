@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mirror import __version__
-from tests.bench import plot, processes, programs, report
+from tests.bench import olah, plot, processes, programs, report
 from tests.bench.figures import Notebook, Row, joined
 from tests.bench.goals import MARKS, chosen
 from tests.bench.groups import GROUPS, run_all
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--write-docs", action="store_true", help="write table and plot into docs/performance.md"
     )
+    parser.add_argument("--peers", action="store_true", help="measure olah, too: 3 minutes more")
     parser.add_argument("--nginx", metavar="PROGRAM", help="the nginx to compare with")
     parser.add_argument(
         "--folder", type=Path, help="where to keep up to 16 GiB meanwhile (default: /tmp)"
@@ -86,15 +87,16 @@ def _measured(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     processes.allow_files(_FILES)
     scale = QUICK if wishes.quick else FULL
-    begun = time.monotonic()
     book = Notebook()
     about = _machine(wishes.nginx) | {"scale": scale.name}
+    peers = wishes.peers and _olah(about)
+    begun = time.monotonic()
     groups = [group for group in GROUPS if marks & set(group.marks)]
     with (
         tempfile.TemporaryDirectory(prefix="bench-", dir=wishes.folder) as folder,
         ExitStack() as stack,
     ):
-        scene = Scene(scale, Path(folder), stack, wishes.nginx)
+        scene = Scene(scale, Path(folder), stack, wishes.nginx, peers=peers)
         failed = run_all(scene, book, groups, begun)
         about["load"] = scene.loads.name
     about |= {"seconds": round(time.monotonic() - begun), "load_after": os.getloadavg()[0]}
@@ -112,6 +114,16 @@ def _machine(nginx: str | None) -> dict[str, Any]:
         "nginx": programs.version(lambda: programs.nginx(nginx), ["-v"]),
         "load_before": os.getloadavg()[0],
     }
+
+
+def _olah(about: dict[str, Any]) -> bool:
+    """Whether olah can be measured; *about* is told its version, or why not."""
+    try:
+        about["olah"] = olah.version()
+    except programs.LackingError as error:
+        about["olah"] = str(error)
+        return False
+    return True
 
 
 def _told(about: Mapping[str, Any]) -> str:

@@ -5,6 +5,8 @@ mirror has asked HEAD before, as Hub clients do. Straight from upstream means fr
 redirects to its CDN: a server that gives each connection its pace.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +26,7 @@ _RANGED: Final = "/bench/ranged/resolve/main/ranged.bin"
 _RANGED_SIZE: Final = 512 * MIB
 _RANGED_PACE: Final = 30_000_000
 _ONE_CONNECTION: Final = 48 * MIB
+_Fresh = Callable[[int], AbstractContextManager[Running | Server]]
 
 
 class Cold:
@@ -44,27 +47,23 @@ class Cold:
             )
         paced = self._paced
 
-        def through() -> tuple[Any, Any, float]:
-            with scene.fresh_mirror(paced.address[1]) as mirror:
-                one = _fetched(scene, mirror, _COLD, scene.scale.cold, 1)
-            with scene.fresh_mirror(paced.address[1]) as mirror:
-                before = _sent(paced)
-                all_of_them = _fetched(scene, mirror, _COLD, scene.scale.cold, _FOLLOWERS)
-                mirror.settle()
-                sent = _sent(paced) - before
-            return one, all_of_them, sent / scene.scale.cold
-
         def straight() -> Any:
             redirect(scene.origin, paced.address[1])
             return scene.loads.get(scene.hub, _COLD, scene.scale.cold)
 
-        (one, many, asked), its = pair(turn, through, straight)
+        mine, its = pair(turn, lambda: _followed(scene, paced, scene.fresh_mirror), straight)
+        theirs: dict[str, float] = {}
+        if scene.peers and turn == 0:
+            theirs = _followed(scene, paced, scene.fresh_olah)
         first = its["first"][0] * 1e3
-        book.note("cold-1-time", one["seconds"], its["seconds"])
-        book.note("cold-1-first", one["first"][0] * 1e3, first)
-        book.note("cold-8-time", many["seconds"], its["seconds"])
-        book.note("cold-8-first", max(many["first"]) * 1e3, first)
-        book.note("cold-8-bytes", asked)
+        for key, beside in (
+            ("cold-1-time", its["seconds"]),
+            ("cold-1-first", first),
+            ("cold-8-time", its["seconds"]),
+            ("cold-8-first", first),
+            ("cold-8-bytes", None),
+        ):
+            book.note(key, mine[key], beside, olah=theirs.get(key))
 
     def ranged(self, scene: Scene, book: Notebook, turn: int) -> None:
         """A file that comes over as many connections as the mirror opens, beside one connection."""
@@ -147,8 +146,28 @@ def _fetched_and_hashed(scene: Scene, url: str) -> float:
     return (fetching.cpu + hashing.cpu) / (scene.scale.hot / GIB)
 
 
-def _fetched(scene: Scene, mirror: Running, path: str, size: int, clients: int) -> Any:
-    port = mirror.address[1]
+def _followed(scene: Scene, upstream: Server, fresh: _Fresh) -> dict[str, float]:
+    """One client of a fresh server, then eight of another: seconds, ms to the first byte, bytes asked."""
+    size = scene.scale.cold
+    with fresh(upstream.address[1]) as server:
+        one = _fetched(scene, server, _COLD, size, 1)
+    with fresh(upstream.address[1]) as server:
+        before = _sent(upstream)
+        many = _fetched(scene, server, _COLD, size, _FOLLOWERS)
+        if isinstance(server, Running):
+            server.settle()
+        sent = _sent(upstream) - before
+    return {
+        "cold-1-time": one["seconds"],
+        "cold-1-first": one["first"][0] * 1e3,
+        "cold-8-time": many["seconds"],
+        "cold-8-first": max(many["first"]) * 1e3,
+        "cold-8-bytes": sent / size,
+    }
+
+
+def _fetched(scene: Scene, server: Running | Server, path: str, size: int, clients: int) -> Any:
+    port = server.address[1]
     fetch(port, path, method="HEAD")
     return scene.loads.get(port, path, size, clients=clients)
 

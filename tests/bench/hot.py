@@ -14,6 +14,8 @@ from tests.bench.scene import GIB, HOT, Scene
 
 # By what their rows are called: connections, and whether they share one body by ranges or read one each.
 _SHAPES: Final = {"1": (1, False), "4": (4, False), "16": (16, True)}
+# olah takes ten times as long.
+_PEER_ROUNDS: Final = 2
 # Until two downloads have all the buffers that the kernel gives them.
 _RUN_UP: Final = 0.3
 
@@ -27,8 +29,12 @@ def hot(scene: Scene, book: Notebook, turn: int) -> None:
             partial(_sent, scene, shape, mirror.process.pid, scene.port, HOT),
             partial(_sent, scene, shape, nginx.pid, nginx.address[1], "/hot"),
         )
-        book.note(f"hot-{shape}-cpu", mine[0], its[0])
-        book.note(f"hot-{shape}-rate", mine[1], its[1])
+        theirs: tuple[float, float] | tuple[None, None] = (None, None)
+        if scene.peers and turn < _PEER_ROUNDS:
+            olah = scene.olah
+            theirs = _sent(scene, shape, olah.pid, olah.address[1], HOT)
+        book.note(f"hot-{shape}-cpu", mine[0], its[0], olah=theirs[0])
+        book.note(f"hot-{shape}-rate", mine[1], its[1], olah=theirs[1])
 
 
 def _sent(scene: Scene, shape: str, pid: int, port: int, path: str) -> tuple[float, float]:

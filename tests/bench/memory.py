@@ -22,6 +22,7 @@ from tests.origin import Sparse
 _SLOW: Final = {"slow-200": (200, 128 << 10), "slow-1000": (1000, 32 << 10)}
 _BIG: Final = "/bench/big/resolve/main/big.bin"
 _CLIENTS: Final = 8
+_MOST_FOR_PEERS: Final = 200
 
 
 def slow(scene: Scene, book: Notebook, turn: int) -> None:
@@ -37,12 +38,21 @@ def slow(scene: Scene, book: Notebook, turn: int) -> None:
         mine, its = pair(
             turn, partial(_mirror_grows, scene, key, data), partial(_nginx_grows, scene, key)
         )
-        book.note(key, mine, its)
+        book.note(key, mine, its, olah=_olah_grows(scene, key) if scene.peers else None)
 
 
 def _mirror_grows(scene: Scene, key: str, data: Path) -> float:
     with Running(data, scene.origin) as mirror:
         return _grows(scene, key, mirror.process.pid, mirror.address[1], HOT)
+
+
+def _olah_grows(scene: Scene, key: str) -> float | None:
+    """What olah grows by; it is left out where it would have to serve 1000."""
+    if _SLOW[key][0] > _MOST_FOR_PEERS:
+        return None
+    with scene.fresh_olah() as olah:
+        scene.loads.get(olah.address[1], HOT, scene.scale.hot)
+        return _grows(scene, key, olah.pid, olah.address[1], HOT)
 
 
 def _nginx_grows(scene: Scene, key: str) -> float:

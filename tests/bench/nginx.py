@@ -3,12 +3,11 @@
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.processes import Server
+from tests.bench.processes import Server, await_port
 from tests.house.certificates import Issued
 
 
@@ -53,7 +52,7 @@ def nginx_server(
     )
     server = Nginx(process, port, secure_port)
     try:
-        _await_port(process, port)
+        await_port(process, port)
         yield server
     finally:
         server.stop()
@@ -63,15 +62,3 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
-
-
-def _await_port(process: subprocess.Popen[str], port: int) -> None:
-    deadline = time.monotonic() + 10
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.01)
-        else:
-            return
-    raise RuntimeError("nginx did not start")

@@ -7,6 +7,7 @@ is compared. Linux only, for affinity and ``/proc``.
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ _FOLDER: Final = Path(__file__).parent
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 # smaps_rollup of a server takes the kernel 1 ms.
 _LOOK: Final = 0.1
+_START: Final = 20.0
 
 
 @contextmanager
@@ -169,6 +171,19 @@ def python_server(name: str, arguments: Sequence[str]) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+def await_port(process: subprocess.Popen[str], port: int) -> None:
+    """Wait until a server accepts connections; raises `RuntimeError` if it does not."""
+    deadline = time.monotonic() + _START
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return
+    raise RuntimeError(f"{process.args!r} did not start")
 
 
 def file_server(folder: Path, rate: int = 0) -> Any:

@@ -18,6 +18,8 @@ from tests.mirror.running import Running
 _PAGE: Final = 1000
 _FILE: Final = "/datasets/bench/{}/resolve/main/data/part-000/file-000005.bin"
 _LISTING: Final = "/api/datasets/bench/{}/tree/main?recursive=true"
+# Entries of the large repo in a first look.
+_FIRST_LOOK: Final = 20_000
 # Repos of 100 000 and of 100 entries that make a million, and for a first look.
 _MILLION: Final = (5, 5000)
 _TENTH: Final = (1, 100)
@@ -25,7 +27,7 @@ _SECONDS: Final = 240.0
 
 
 class Large:
-    """A repo of 100 000 files in the mirror, beside one of 10 and one of 1000."""
+    """A repo of 100 000 files (a first look: 20 000) in the mirror, beside one of 10 and one of 1000."""
 
     def __init__(self) -> None:
         self._page = ""
@@ -34,13 +36,14 @@ class Large:
         if self._page:
             return
         scene.warm()
+        size = _FIRST_LOOK if scene.scale is QUICK else LARGE
         files = {
             f"data/part-{number // _PAGE:03}/file-{number:06}.bin": b"%d" % number
-            for number in range(LARGE)
+            for number in range(size)
         }
         # The file that is asked for is stored; of the others, the mirror knows names alone.
         asked = "data/part-000/file-000005.bin"
-        for name, count in (("ten", 10), ("page", _PAGE), ("large", LARGE)):
+        for name, count in (("ten", 10), ("page", _PAGE), ("large", size)):
             chosen = {path: files[path] for path in list(files)[:count]}
             digest = scene.content(f"in {name}", 100)
             scene.origin.add_repo(
@@ -48,17 +51,17 @@ class Large:
             )
             warm(scene.port, [_FILE.format(name)])
             fetch(scene.port, _LISTING.format(name))
-        self._page = self._middle(scene)
+        self._page = self._middle(scene, size)
 
-    def _middle(self, scene: Scene) -> str:
+    def _middle(self, scene: Scene, size: int) -> str:
         """The path of a page in the middle of the large listing, once all of that is known."""
         deadline = time.monotonic() + _SECONDS
-        while len(scene.origin.seen("hub", "GET", "/datasets/bench/large/tree/")) < LARGE / _PAGE:
+        while len(scene.origin.seen("hub", "GET", "/datasets/bench/large/tree/")) < size / _PAGE:
             if time.monotonic() > deadline:
                 raise RuntimeError("the mirror did not read the whole listing")
             time.sleep(0.5)
         path = _LISTING.format("large")
-        for _ in range(LARGE // _PAGE // 2):
+        for _ in range(size // _PAGE // 2):
             path = _next(scene.port, path)
         before = len(scene.origin.log)
         fetch(scene.port, path)

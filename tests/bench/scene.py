@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 from tests.bench import processes, programs
 from tests.bench.loads import Loads
 from tests.bench.nginx import Nginx, nginx_server
+from tests.bench.olah import olah_server
 from tests.house.certificates import Authority
 from tests.mirror.running import Running
 from tests.origin import Origin
@@ -30,6 +31,7 @@ GIB: Final = 1 << 30
 PACE: Final = 100_000_000
 REPO: Final = "bench/model"
 HOT: Final = f"/{REPO}/resolve/main/hot.bin"
+_PEERS_SECONDS: Final = 180.0
 _LOOPBACK: Final = "http://127.0.0.1"
 _T = TypeVar("_T")
 
@@ -52,23 +54,26 @@ class Scale:
 
 
 FULL: Final = Scale("full", 1024 * MIB, 512 * MIB, 2048 * MIB, 4096 * MIB, 1.0, 6.0, 13 * 60.0)
-QUICK: Final = Scale("quick", 256 * MIB, 128 * MIB, 256 * MIB, 512 * MIB, 0.3, 2.0, 100.0)
+QUICK: Final = Scale("quick", 256 * MIB, 128 * MIB, 256 * MIB, 512 * MIB, 0.3, 2.0, 90.0)
 
 
 class Scene:
     """What stands while a run lasts, below *folder*; *stack* takes down whatever was started.
 
-    *nginx_named* is the nginx to use instead of the installed one. Servers whose CPU is compared, and what
+    *nginx_named* is the nginx to use instead of the installed one; *peers* says
+    whether olah is measured, too. Servers whose CPU is compared, and what
     loads them then, run on *core*; *other* is for load that must not slow a server.
     """
 
     def __init__(
-        self, scale: Scale, folder: Path, stack: ExitStack, nginx_named: str | None
+        self, scale: Scale, folder: Path, stack: ExitStack, nginx_named: str | None, *, peers: bool
     ) -> None:
         self.scale = scale
         self.folder = folder
         self._stack = stack
         self.nginx_named = nginx_named
+        self.peers = peers
+        self.limit = scale.limit + (_PEERS_SECONDS if peers else 0)
         cores = sorted(os.sched_getaffinity(0))
         self.core, self.other = cores[-1], cores[0]
         self.cores = frozenset(cores)
@@ -225,6 +230,28 @@ class Scene:
         """Who signs the certificates."""
         programs.find("openssl", "openssl")
         return Authority(self.folder / "authority")
+
+    @contextmanager
+    def fresh_olah(self, upstream: int | None = None) -> Iterator[processes.Server]:
+        """An olah with an empty folder, on every core; for *upstream* see `fresh_mirror`."""
+        cdn = upstream or self.swift.address[1]
+        redirect(self.origin, cdn)
+        with (
+            processes.on_cores(self.cores),
+            olah_server(self.folder / "olah-fresh", self.hub, cdn) as server,
+        ):
+            yield server
+
+    @cached_property
+    def olah(self) -> processes.Server:
+        """The olah that has the hot file, on `core`."""
+        self.warm()
+        redirect(self.origin, self.swift.address[1])
+        folder = self.folder / "olah"
+        with processes.on_cores({self.core}):
+            server = self.keep(olah_server(folder, self.hub, self.swift.address[1]))
+        self.loads.get(server.address[1], HOT, self.scale.hot)
+        return server
 
     @cached_property
     def static(self) -> Path:

@@ -32,7 +32,8 @@ def heads(scene: Scene, book: Notebook, turn: int) -> None:
         partial(_rate, scene, mirror, HOT, "HEAD"),
         partial(_rate, scene, scene.handler, HOT, "HEAD"),
     )
-    book.note("head-rate", mine, its)
+    theirs = _rate(scene, scene.olah.address[1], HOT, "HEAD") if scene.peers else None
+    book.note("head-rate", mine, its, olah=theirs)
 
 
 def documents(scene: Scene, book: Notebook, turn: int) -> None:

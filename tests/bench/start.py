@@ -35,9 +35,15 @@ def start(scene: Scene, book: Notebook, turn: int) -> None:
         with processes.bare_handler() as server:
             return _started(begun, server.pid)
 
+    def olah() -> tuple[float, float]:
+        begun = time.perf_counter()
+        with scene.fresh_olah() as server:
+            return _started(begun, server.pid)
+
     mine, its = pair(turn, mirror, bare)
-    book.note("ready-time", mine[0], its[0])
-    book.note("idle-memory", mine[1], its[1])
+    theirs = olah() if scene.peers else (None, None)
+    book.note("ready-time", mine[0], its[0], olah=theirs[0])
+    book.note("idle-memory", mine[1], its[1], olah=theirs[1])
 
 
 def _started(begun: float, pid: int) -> tuple[float, float]:

@@ -146,6 +146,28 @@ def test_events_of_warm_and_check_are_listed(mirror: Running, origin: Origin) ->
         assert keys >= EVENTS, event
 
 
+def test_lines_of_a_warming_over_http_are_listed(mirror: Running, origin: Origin) -> None:
+    """Each event and each key of ``POST /-/warm`` is on the page."""
+    section = _section("warm.md", "## POST /-/warm")
+    origin.add_repo("models", "acme/long", files={"slow.bin": bytes(range(253)) * 9999})
+    origin.fault(Fault("drip", path=r"slow", rate=1_000_000, times=None))
+    paths = ["long/resolve/main/slow.bin", "nope/resolve/main/x", "tiny/resolve/main/config.json"]
+    try:
+        lines = mirror.ask(
+            "/-/warm",
+            method="POST",
+            headers={"Content-Type": "application/json"},
+            body=json.dumps({"paths": [f"/acme/{path}" for path in paths]}).encode(),
+        ).body.decode()
+    finally:
+        origin.clear_faults()
+    seen = _events("\n".join(filter(str.strip, lines.splitlines())))
+    assert seen.keys() == {"start", "progress", "file", "end"}
+    listed = _words(section)
+    assert {key for keys in seen.values() for key in keys} <= listed
+    assert seen.keys() <= listed
+
+
 def test_events_of_exported_caches_are_listed(mirror: Running, tmp_path: Path) -> None:
     """As above; the manifest of the folder has the keys that the page has."""
     section = _section("native-caches.md", "## For programs")

@@ -107,6 +107,22 @@ def _misplaced(world: World) -> str:
     )
 
 
+def _led(world: World, how: str) -> str:
+    """A program with the start-up hook, whose mirror is away: it fetches a file, or looks up a host."""
+    script = {
+        "urlopen": "import urllib.request as r; r.urlopen('https://download.pytorch.org/models/x.pth')",
+        "lookup": "import socket; socket.getaddrinfo('huggingface.co', 443)",
+    }
+    return world.type(
+        sys.executable,
+        "-c",
+        script[how],
+        PYTHONPATH=ROOT / "mirror" / "hook",
+        MODELMIRROR_URL="http://127.0.0.1:1",
+        MODELMIRROR_STRICT="1",
+    )
+
+
 def _permission(world: World) -> str:
     """A cache that may not be written, for root too."""
     closed = world.home / "closed"
@@ -144,6 +160,8 @@ PROVOKED: Final[Mapping[str, Callable[[World], str]]] = {
     "Error: Local entry not found. [Errno 111]": lambda world: world.type(
         "hf", "download", "acme/other", HF_ENDPOINT="http://127.0.0.1:1"
     ),
+    "the mirror at … (MODELMIRROR_URL)": lambda world: _led(world, "urlopen"),
+    "MODELMIRROR_STRICT": lambda world: _led(world, "lookup"),
     "HTTP_PROXY is set": _proxy,
     "Error: Local entry not found. [SSL": lambda world: world.type(
         "hf", "download", "acme/other", HF_ENDPOINT=world.mirror.url.replace("http", "https")

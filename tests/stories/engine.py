@@ -1,110 +1,121 @@
-"""`docker compose up` at a desk where there is no engine: compose files are played in chroots.
+"""`docker`, as far as a page types it: images are built by buildah, and a container is a chroot.
 
-The program on the path hands what was typed to a `Project` of the test, and shows what its services wrote as
-Docker Compose does: each line after the name of its service. It knows ``compose up`` of the file in this
-folder, with ``--exit-code-from`` or without, and nothing else.
+A program of its own, for a page's commands are typed into a shell. What the test knows stands in the file
+that `ENGINE` names: where the builder's storage is, and what every container and build gets besides, in the
+place of an index of packages and of the real upstream.
 """
 
+import argparse
 import json
-import shlex
+import os
+import signal
 import subprocess
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Any, NoReturn
 
-from tests.shipped.compose import NotStartedError, Project
-
-_FILE: Final = "compose.yaml"
-_PROGRAM: Final = """#!/bin/sh
-answer=$(mktemp)
-code=$(curl -s -o "$answer" -w '%header{{x-exit-code}}' --data "$*" {url}) || exit 125
-cat "$answer"
-rm "$answer"
-exit "$code"
-"""
+from tests.shipped.compose import Project
+from tests.shipped.images import PATH, Builder, Container
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    text: str
-    code: int
+def main() -> None:
+    """Run one command."""
+    told = json.loads(Path(os.environ["ENGINE"]).read_text(encoding="utf-8"))
+    builder = Builder(Path(told["builder"]))
+    words = sys.argv[1:]
+    if words[:2] == ["image", "inspect"]:
+        words = ["inspect", *words[2:]]
+    verb, *rest = words
+    {"build": _build, "compose": _compose, "history": _history, "inspect": _inspect, "run": _run}[
+        verb
+    ](builder, told, rest)
 
 
-class Engine:
-    """Plays the compose file of a folder for as long as the block lasts.
+def _build(builder: Builder, told: dict[str, Any], words: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="docker build")
+    parser.add_argument("-f", dest="file", type=Path, required=True)
+    parser.add_argument("-t", dest="name", required=True)
+    parser.add_argument("--build-arg", action="append", default=[])
+    parser.add_argument("--network", choices=["host"], required=True)
+    parser.add_argument("--no-cache", action="store_true")  # no layer is kept here, ever
+    parser.add_argument("context", type=Path)
+    asked = parser.parse_args(words)
+    flags = [*asked.build_arg, f"BASE={told['base']}"]
+    try:
+        builder.build(
+            asked.name,
+            asked.file.resolve(),
+            asked.context.resolve(),
+            *(word for flag in flags for word in ("--build-arg", flag)),
+            *(word for one in told["volumes"] for word in ("--volume", ":".join(one))),
+        )
+    except AssertionError as error:
+        sys.exit(str(error))
 
-    *project* makes the project of a file; its services run until the end. *folder* gets the program `docker`.
-    """
 
-    def __init__(self, project: Callable[[Path], Project], folder: Path, place: Path) -> None:
-        self._make = project
-        self._project: Project | None = None
-        self._file = place / _FILE
-        engine = self
+def _run(builder: Builder, told: dict[str, Any], words: list[str]) -> NoReturn:
+    parser = argparse.ArgumentParser(prog="docker run")
+    parser.add_argument("--rm", action="store_true", required=True)
+    parser.add_argument("--network", choices=["none"])
+    parser.add_argument("--read-only", action="store_true")
+    parser.add_argument("--tmpfs", action="append", default=[])
+    parser.add_argument("image")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    asked = parser.parse_args(words)
+    image = builder.image(asked.image)
+    container = Container(
+        image,
+        builder.root(image),
+        volumes=[(Path(outside), inside, access) for outside, inside, access in told["volumes"]],
+        temporary=asked.tmpfs,
+        command=asked.command or None,
+        network=asked.network != "none",
+    )  # its root is read-only with and without the flag, for images are shared here
+    sys.exit(subprocess.run(container.arguments(), env={"PATH": PATH}, check=False).returncode)
 
-        class Door(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                typed = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                ended = engine.run(shlex.split(typed))
-                body = ended.text.encode()
-                self.send_response(200)
-                self.send_header("X-Exit-Code", str(ended.code))
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- its name there
-                del format, args
+def _compose(builder: Builder, told: dict[str, Any], words: list[str]) -> None:
+    """Run one service in the foreground, as `compose up SERVICE` does; its name is before its lines."""
+    parser = argparse.ArgumentParser(prog="docker compose")
+    parser.add_argument("-f", dest="file", type=Path, required=True)
+    parser.add_argument("up", choices=["up"])
+    parser.add_argument("service")
+    asked = parser.parse_args(words)
+    project = Project(
+        asked.file,
+        builder,
+        builder.image(told["mirror"]),
+        int(told["port"]),
+        Path(told["project"]),
+        dict(os.environ),
+        {asked.service: told["settings"]},
+    )
+    running = subprocess.Popen(
+        project.container(asked.service).arguments(),
+        env={"PATH": PATH},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    signal.signal(signal.SIGINT, lambda *_: running.terminate())
+    signal.signal(signal.SIGTERM, lambda *_: running.terminate())
+    assert running.stdout is not None
+    for line in running.stdout:
+        sys.stdout.write(f"{asked.service}-1  | {line}")
+        sys.stdout.flush()
+    sys.exit(running.wait())
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        folder.mkdir(parents=True, exist_ok=True)
-        program = folder / "docker"
-        program.write_text(_PROGRAM.format(url=f"http://127.0.0.1:{self._server.server_port}"))
-        program.chmod(0o755)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+def _inspect(builder: Builder, _told: dict[str, Any], words: list[str]) -> None:
+    json.dump([dict(builder.image(words[0]).config)], sys.stdout, indent=4)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-        if self._project is not None:
-            self._project.__exit__(kind, error, trace)
 
-    def run(self, words: list[str]) -> _Ended:
-        """What comes of a command; what it writes is handed over when all is done."""
-        if words[:2] != ["compose", "up"]:
-            return _Ended(f"docker: not played here: {shlex.join(words)}\n", 125)
-        if self._project is None:
-            self._project = self._make(self._file)
-        project = self._project
-        project.ended.clear()
-        (last,) = set(project.services) - {
-            other for one in project.services.values() for other in one.get("depends_on", ())
-        }
-        note = ""
-        try:
-            project.up(last)
-        except NotStartedError as error:
-            note = f"service {json.dumps(str(error))}\n"
-        except (AssertionError, OSError, subprocess.SubprocessError) as error:
-            note = f"docker: {error}\n"
-        shown = [
-            f"{name}  | {line}\n"
-            for name, done in project.ended.items()
-            for line in (done.stdout + done.stderr).splitlines()
-        ]
-        codes = [done.returncode for done in project.ended.values() if done.returncode]
-        return _Ended("".join(shown) + note, codes[0] if codes else 125 if note else 0)
+def _history(builder: Builder, _told: dict[str, Any], words: list[str]) -> None:
+    assert words[0] == "--no-trunc"
+    for step in builder.image(words[1]).history:
+        sys.stdout.write(f"{step.get('created_by', '')}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -28,7 +28,7 @@ PACKAGES = ("sentence-transformers", "torch", "pix2text")
 
 # What is in the place of an index of packages: see `_wheel`.
 _PIP = "[global]\nno-index = true\nfind-links = /wheels\nno-deps = true\n"
-_ENGINE = '#!/bin/sh\nENGINE={told} PYTHONPATH={root} exec {python} -m tests.stories.docker "$@"\n'
+_ENGINE = '#!/bin/sh\nENGINE={told} PYTHONPATH={root} exec {python} -m tests.stories.engine "$@"\n'
 
 
 def _wheel(folder: Path, name: str, version: str) -> None:

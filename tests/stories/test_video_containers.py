@@ -20,7 +20,7 @@ from tests.shipped.conftest import image, one_file, shipping, unpacked
 from tests.shipped.images import Builder, Container, Image
 from tests.stories import page, standins, weights
 from tests.stories.conftest import Follow
-from tests.stories.engine import Engine
+from tests.stories.playing import Engine
 from tests.stories.story import Story
 
 __all__ = ["image", "one_file", "shipping", "unpacked"]

@@ -6,7 +6,7 @@ import textwrap
 
 import aiohttp
 import pytest
-from aiohttp import http_parser, web
+from aiohttp import http_parser, web, web_protocol
 from aiohttp.web_protocol import RequestHandler
 
 from mirror.errors import ConfigError
@@ -28,6 +28,28 @@ def test_request_handler_has_the_parts_we_use() -> None:
     options = inspect.signature(RequestHandler.__init__).parameters
     assert set(wire._LIMITS) <= set(options)
     assert isinstance(inspect.getattr_static(RequestHandler, "writing_paused"), property)
+
+
+def test_request_handler_has_the_parts_that_the_lane_stands_before() -> None:
+    """What mirror.web.connection reads, overrides and sets is there."""
+    slots = {slot for kind in RequestHandler.__mro__ for slot in getattr(kind, "__slots__", ())}
+    wanted = {"_close", "_upgraded", "_next_keepalive_close_time", "_keepalive_timeout", "_loop"}
+    assert wanted <= slots
+    assert list(inspect.signature(RequestHandler.data_received).parameters) == ["self", "data"]
+    assert list(inspect.signature(RequestHandler.finish_response).parameters) == [
+        "self",
+        "request",
+        "resp",
+        "start_time",
+    ]
+    assert inspect.iscoroutinefunction(RequestHandler.finish_response)
+    # One response after the other: the next message is taken once the task of the last has ended.
+    start = inspect.getsource(RequestHandler.start)
+    assert start.index("self._messages.popleft()") < start.index("await task")
+    assert "await self.finish_response(" in inspect.getsource(RequestHandler._handle_request)
+    assert "EMPTY_PAYLOAD" in inspect.getsource(web_protocol)
+    for name in ("resume_writing", "connection_lost"):
+        assert callable(getattr(RequestHandler, name))
 
 
 def test_request_handler_asks_nothing_more_of_a_request() -> None:

@@ -1,10 +1,13 @@
 """The form of a bundle: headers that every tar reads, a manifest read back, parts that know themselves."""
 
+import fcntl
 import hashlib
 import io
+import os
 import random
 import subprocess
 import tarfile
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +25,10 @@ from mirror.bundle.bundlemanifest import (
 )
 from mirror.bundle.bundleparts import HEADER, PartHead, Parts, opened
 from mirror.bundle.bundletar import BundleError
-from mirror.bundle.bundlewriting import SplitFile
+from mirror.bundle.bundlewriting import SplitFile, Stream
 from mirror.errors import QuestionError
 from mirror.names import Repo
+from mirror.store.sums import PIECE
 
 COMMIT = "c" * 40
 SAMPLE = Manifest(
@@ -184,3 +188,16 @@ def test_a_folder_is_no_bundle(tmp_path: Path) -> None:
     assert "each of its parts" in caught.value.hint
     with pytest.raises(BundleError, match="cannot be read"):
         opened([tmp_path, tmp_path])
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_GETPIPE_SZ"), reason="no pipe has a size here")
+def test_pipe_takes_a_piece_at_once() -> None:
+    """A pipe is made as large as a piece; what is no pipe is written to as it is."""
+    reader, writer = os.pipe()
+    Stream(writer)
+    assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) >= PIECE
+    os.close(reader)
+    os.close(writer)
+    with tempfile.TemporaryFile() as file:
+        Stream(file.fileno()).write(b"bytes")
+        assert os.pread(file.fileno(), 9, 0) == b"bytes"

@@ -219,3 +219,58 @@ def test_fills_let_readers_go_at_every_moment(tmp_path: Path, *, shared: bool) -
 
     for k in (*range(12), 20, 40, 80):
         asyncio.run(main(k))
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("ranges", [True, False])
+def test_fills_of_a_large_blob_ask_for_its_beginning_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, ranges: bool
+) -> None:
+    """No answer has to be broken off to share the rest; who sends no parts is asked for all of it."""
+    monkeypatch.setattr(fillplan, "FIRST", 3 * PIECE)
+
+    async def main() -> None:
+        async with world(tmp_path) as here:
+            here.upstream.answers["/file"] = Scripted(200, CONTENT, ETAG, ranges=ranges)
+            wanted = blob(CONTENT)
+            await here.fills.begin(wanted, None)
+            assert await read(await here.fills.follow(wanted, None)) == CONTENT
+            await here.fills.settle()
+            assert here.outcomes() == ["stored"]
+            asked = [question.range for question in here.upstream.asked]
+            assert asked[0] == f"bytes=0-{3 * PIECE - 1}"
+            if not ranges:
+                assert asked[1:] == [""]
+                return
+            spans = []
+            for text in asked:
+                start, _, last = text.removeprefix("bytes=").partition("-")
+                spans.append((int(start), int(last or SIZE - 1) + 1))
+            spans.sort()
+            assert [span[0] for span in spans[1:]] == [span[1] for span in spans[:-1]]
+            assert spans[-1][1] == SIZE
+
+    asyncio.run(main())
+
+
+def test_pace_is_judged_after_some_round_trips() -> None:
+    """Where answers come at once, so does the judgement; where they take long, it waits for them."""
+    near, far = Pace(0.0), Pace(0.0)
+    near.answered(0.001, 1.0)
+    far.answered(0.2, 1.0)
+    for pace in (near, far):
+        pace.note(1_500_000, 1.06)
+    assert (near.target, far.target) == (2, 1)
+    far.note(12_000_000, 1.41)
+    assert far.target == 2
+    far.note(12_000_001, 1.42, anyway=True)
+    assert far.target == 1  # Slower by far than with one.
+
+
+def test_pace_adds_nothing_to_what_is_enough() -> None:
+    """Where four connections bring 400 MB/s, there are no eight."""
+    pace, now, got = Pace(0.0), 0.0, 0.0
+    for rate in (100e6, 200e6, 401e6, 401e6):
+        now, got = now + WATCH, got + rate * WATCH
+        pace.note(int(got), now)
+    assert pace.target == 4

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
 
+from mirror.cache import fill as fill_module
 from mirror.cache.feed import WITHHELD
 from mirror.digest import Digest, sha256_of
 from mirror.errors import (
@@ -226,3 +228,31 @@ def test_fills_publish_many_small_blobs_together(tmp_path: Path) -> None:
             return [here.fills.name_of(ref.digest) for ref in refs]
 
     assert len(set(asyncio.run(main()))) == 40
+
+
+def test_fills_tell_readers_of_much_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers who wait are woken a hundred times a second at most, however small the pieces are."""
+    woken: list[float] = []
+    wake = fill_module.Fill._wake
+
+    def counted(fill: fill_module.Fill) -> None:
+        woken.append(time.monotonic())
+        wake(fill)
+
+    monkeypatch.setattr(fill_module.Fill, "_wake", counted)
+
+    async def main() -> None:
+        async with world(tmp_path) as here:
+            here.upstream.answers["/file"] = Scripted(200, CONTENT, ETAG)
+            wanted = blob(CONTENT)
+            began = time.monotonic()
+            await here.fills.begin(wanted, None)
+            assert await read(await here.fills.follow(wanted, None)) == CONTENT
+            seconds = time.monotonic() - began
+            # Three more: for the first bytes, for those that nobody waited for, and for the end.
+            assert len(woken) <= seconds / fill_module.LOOK + 3
+            await here.fills.settle()
+
+    asyncio.run(main())

@@ -168,3 +168,31 @@ def _forget_snapshot(layout: Layout) -> None:
     with _opened(empty, BOOT):
         pass
     layout.index.write_bytes(empty.index.read_bytes())
+
+
+def test_a_start_after_a_clean_end_counts_the_blobs_without_looking_at_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: the catalog keeps their sum. After a kill all of them are looked at."""
+    told: list[int] = []
+    with Kit(tmp_path / "data") as kit:
+        digest = kit.fill(b"some", b"bytes")
+        for _ in range(2):  # The first run has an empty catalog to fill.
+            with Known(kit.layout, kit.store, print, boot=BOOT, count=told.append):
+                pass
+        assert told == [9, 9]
+
+        def looked(*_: object) -> None:
+            raise AssertionError("somebody looked at every blob")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Layout, "blob_files", looked)
+            with Known(kit.layout, kit.store, print, boot=BOOT, count=told.append):
+                pass
+        assert told[2:] == [9]
+
+        RunMark(kit.layout, BOOT).begin()
+        kit.file(digest).unlink()
+        with Known(kit.layout, kit.store, print, boot=BOOT, count=told.append):
+            pass
+        assert told[3:] == [5]

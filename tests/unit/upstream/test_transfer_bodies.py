@@ -1,7 +1,9 @@
 """The bytes of a transfer: exactly those that were asked for, until a break, a stall or a stop."""
 
+import itertools
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from mirror.messages import UpstreamRequest
 from mirror.upstream.contract import Timeouts
 from mirror.upstream.failures import StoppedError
 from mirror.upstream.stopping import StopToken
-from mirror.upstream.transfer import BUFFER
+from mirror.upstream.transfer import BUFFER, EAGER
 from tests.unit.upstream.conftest import HUB, Certificate, Got, Upstream
 from tests.unit.upstream.listener import (
     Listener,
@@ -293,3 +295,67 @@ def test_fetch_the_sinks_own_errors_go_through_unchanged(make: Make) -> None:
             assert caught.value is full
         assert upstream.fetch(len(DATA)).data == DATA
         assert hub.connections == 3
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_fetch_hands_over_what_came_before_a_stall(
+    make: Make, certificates: Callable[..., Certificate], *, tls: bool
+) -> None:
+    """Bytes are let come together for a moment, and never kept until more of them come."""
+    steps = [EAGER, EAGER + 70_000, EAGER + 71_000]
+    heard = {step: threading.Event() for step in steps}
+    kept: list[int] = []
+
+    def stall(_: Seen, connection: socket.socket) -> bool:
+        reply(connection, 200, b"", length=len(DATA))
+        for start, step in itertools.pairwise([0, *steps]):
+            time.sleep(
+                0.05
+            )  # Longer than bytes are let come together, so that nothing is there then.
+            connection.sendall(DATA[start:step])
+            # No byte more before those were handed over.
+            if not heard[step].wait(10):
+                kept.append(step)
+        return False
+
+    data = bytearray()
+
+    def sink(view: memoryview) -> None:
+        data.extend(view)
+        if len(data) in heard:
+            heard[len(data)].set()
+
+    certificate = certificates()
+    with Listener(stall, tls=certificate.context if tls else None) as hub:
+        upstream = make(hub.named_url, authorities=certificate.file)
+        with pytest.raises(TruncatedBodyError, match=f"after {steps[-1]} of"):
+            upstream.transfers.fetch(
+                HUB, UpstreamRequest("GET", "/"), None, offset=0, size=len(DATA), validator=None,
+                sink=sink, head=None, stop=StopToken(),
+            )  # fmt: skip
+    assert kept == []
+    assert data == DATA[: steps[-1]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SO_RCVLOWAT wakes a poll on Linux alone")
+def test_fetch_takes_many_small_packets_together(make: Make) -> None:
+    """A body that drips in 4 KiB at a time is handed over in some dozens of pieces, not in hundreds."""
+
+    def drip(_: Seen, connection: socket.socket) -> bool:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        reply(connection, 200, b"", length=len(DATA))
+        for start in range(0, len(DATA), 4096):
+            connection.sendall(DATA[start : start + 4096])
+            taken.wait(0.0001)  # As a network does: not all at once.
+        return True
+
+    taken = threading.Event()
+    sizes: list[int] = []
+    with Listener(drip) as hub:
+        make(hub.url).transfers.fetch(
+            HUB, UpstreamRequest("GET", "/"), None, offset=0, size=len(DATA), validator=None,
+            sink=lambda view: sizes.append(len(view)), head=None, stop=StopToken(),
+        )  # fmt: skip
+    assert sum(sizes) == len(DATA)
+    rest = [size for number, size in enumerate(sizes) if sum(sizes[:number]) >= EAGER]
+    assert len(rest) < (len(DATA) - EAGER) / (16 << 10)
