@@ -9,8 +9,9 @@
     ├─ .no_exist/<commit>/<path>      empty: the Hub said that there is no such path
     └─ trees/<commit>.json            the whole file list (since 2.3)
 
-Since 2.4 what came by Xet lies once for all repos of a cache (``utils/_shared_blobs.py``), and each repo's
-blob is a link to it. It is named by its Xet hash there, so what it must be is what the link is called::
+By newer releases (1.33 and 2.4 do it, 0.36 does not) what came by Xet lies once for all repos of a cache
+(``utils/_shared_blobs.py``), and each repo's blob is a link to it. It is named by its Xet hash there, so what
+it must be is what the link is called::
 
     blobs/
     ├─ .huggingface-shared-blobs
