@@ -10,8 +10,6 @@ from typing import Final
 import click
 
 from mirror import __version__
-from mirror.cli.exits import exit_code
-from mirror.errors import MirrorError
 
 _VERBS: Final = {
     "serve": "Run the mirror.",
@@ -83,6 +81,12 @@ def main() -> None:
     """Run the command line; what the mirror refuses is one sentence on standard error."""
     try:
         cli()
-    except MirrorError as error:
+    except Exception as error:
+        # What words errors is a quarter of what `--version` imports: imported when there is one.
+        from mirror.cli.exits import exit_code  # noqa: PLC0415
+        from mirror.errors import MirrorError  # noqa: PLC0415
+
+        if not isinstance(error, MirrorError):
+            raise
         click.echo(f"modelmirror: {error}", err=True)
         sys.exit(exit_code(error))

@@ -83,3 +83,15 @@ def test_works_name_their_orders_before_they_are_imported() -> None:
     named = set(Works(parts).orders)
 
     assert named == {*Adoptions(parts).orders, *Bundles(parts).orders}
+
+
+def test_version_imports_no_more_than_the_command_line() -> None:
+    """What words errors, reads settings or serves is imported when there is need of it."""
+    script = (
+        "import sys, mirror.cli; print(*sorted(m for m in sys.modules if m.startswith('mirror')))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert told.stdout.split() == ["mirror", "mirror.cli"]
