@@ -28,7 +28,7 @@ _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP})
 
 # What one call writes. For more the kernel looks for larger runs of free memory: where page cache fills the
-# machine, 1 MiB at a time took 0.9 CPU-s per GiB (median of 9) and 64 KiB 0.36, for 0.25 and 0.3 where it does not.
+# machine, 1 MiB at a time took 0.9 CPU-s per GiB (median of 9) and 64 KiB 0.36; else 0.25 and 0.3.
 STEP: Final = 64 << 10
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
