@@ -27,6 +27,10 @@ _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 # What file systems that cannot sync a folder (some FUSE ones) answer; there is nothing to add then.
 _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP})
 
+# What one call writes. For more the kernel looks for larger runs of free memory: where page cache fills the
+# machine, 1 MiB at a time took 0.9 CPU-s per GiB (median of 9) and 64 KiB 0.36; else 0.25 and 0.3.
+STEP: Final = 64 << 10
+
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -315,7 +319,7 @@ def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> Non
     """Write all of *data* at *offset*; pwrite(2) may take less than it is given. Raises `OSError`."""
     rest = memoryview(data).cast("B")
     while rest:
-        written = os.pwrite(fd, rest, offset)
+        written = os.pwrite(fd, rest[:STEP], offset)
         rest, offset = rest[written:], offset + written
 
 
