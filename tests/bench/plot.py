@@ -1,8 +1,8 @@
 """A run as one picture: how far each figure lies from its floor, drawn as SVG without a library.
 
 Every row has units and directions of its own, so a bar's length is its figure over its floor, turned round
-where more is better: what ends left of the line holds. A tick marks the goal, a ring what a peer came to.
-The picture has its own colours for light and for dark pages.
+where more is better: what ends left of the line holds. A tick marks the goal, a ring what a peer came to, at
+the edge when that lies beyond. The picture has its own colours for light and for dark pages.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _ROW: Final = 22
 _TOP: Final = 46
 _LEFT: Final = 330
 _WIDE: Final = 380
-_RIGHT: Final = 190
+_RIGHT: Final = 240
 # Bars end here, in floors; what is longer ends in an arrow.
 _MOST: Final = 1.6
 
@@ -95,7 +95,7 @@ def _bar(row: Row, top: int) -> list[str]:
     ]
     for name in row.peers:
         theirs = row.peer(name)
-        if theirs is not None and length(goal, theirs) <= _MOST:
+        if theirs is not None:
             at = _place(length(goal, theirs))
             parts.append(f'<circle class="peer" cx="{at:.1f}" cy="{middle}" r="5"/>')
     return parts
@@ -113,7 +113,7 @@ def _legend(top: float, peers: Sequence[str]) -> list[str]:
         left += 135
     for name in peers:
         parts.append(f'<circle class="peer" cx="{left + 6}" cy="{top - 4}" r="5"/>')
-        parts.append(_text(left + 18, top, f"{name}, where it fits"))
+        parts.append(_text(left + 18, top, f"{name}; at the edge: beyond it"))
         left += 150
     return parts
 
