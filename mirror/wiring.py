@@ -273,13 +273,7 @@ class Mirror:
             leases=leases,
         )
         stack.callback(keeper.write_touches)
-        desk = Desk(
-            layout, ledger, store, partials, index, book, pins, grants, history,
-            LastUse(layout.uses, writer(layout)), clock, keeper.report,
-        )  # fmt: skip
-        stack.enter_context(house(desk, _ages(settings), observe, _LOG.info))
-
-        # What the operator may order, and the doors for it and for everybody, opened last and closed first.
+        # The house makes room at once, and asks what works hold for that: so they are made before it.
         works = Works(
             Parts(
                 layout=layout,
@@ -304,6 +298,13 @@ class Mirror:
                 ),
             )
         )
+        desk = Desk(
+            layout, ledger, store, partials, index, book, pins, grants, history,
+            LastUse(layout.uses, writer(layout)), clock, keeper.report,
+        )  # fmt: skip
+        stack.enter_context(house(desk, _ages(settings), observe, _LOG.info))
+
+        # What the operator may order, and the doors for it and for everybody, opened last and closed first.
         await _begin(stack, works)
         self.orders = Orders.ready(desk, lambda: self.url, works.orders)
         if not self._doors:
