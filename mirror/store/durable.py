@@ -135,9 +135,8 @@ class FolderSyncs:
         Raises `StoreError`; those that were not synced are left for another call.
         """
         folders = list(self._folders)
-        for folder, _ in zip(
-            folders, (pool.map if pool else map)(sync_folder, folders), strict=True
-        ):
+        done = (pool.map if pool else map)(sync_folder, folders)
+        for folder, _ in zip(folders, done, strict=True):
             self._folders.pop(folder)
 
 
