@@ -1,6 +1,17 @@
 """What every test may ask for; fixtures of one folder live in that folder's own conftest.py."""
 
+import signal
+
 import pytest
+
+# Whoever runs tests in the background of a shell, or with nohup, has them started with these ignored; so
+# would be all programs that the tests start, and those that are to heed Ctrl-C would not.
+for _number, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
