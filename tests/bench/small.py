@@ -47,6 +47,9 @@ def documents(scene: Scene, book: Notebook, turn: int) -> None:
             if not 0.8 < len(body) / size < 1.25:
                 raise RuntimeError(f"{path} has {len(body)} bytes, and {size} are wanted")
             (scene.static / f"{name}.json").write_bytes(body)
+    # A round comes more than a minute after the one before: that a branch is looked at anew is not measured.
+    for path in (_SMALL_PATH, _TREE_PATH):
+        fetch(scene.port, path)
     mine, its = pair(
         turn,
         partial(_rate, scene, scene.port, _SMALL_PATH, "GET"),
