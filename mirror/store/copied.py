@@ -19,14 +19,15 @@ from mirror.store import durable
 from mirror.store.cloning import clone
 from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
-from mirror.store.sums import PIECE, Sums, SumsBuilder, piece_count
+from mirror.store.ownfile import OwnFile
+from mirror.store.sums import PIECE
 
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Bytes after which the disk is told to begin, so that the last sync is short.
 _BEHIND: Final = 32 << 20
 
 
-class Copied:
+class Copied(OwnFile):
     """A file of *size* bytes that must be *expected*, made by `begin`; a `mirror.store.blobs.Finished`.
 
     It is written by one caller: `fill`, then `finish`, then `DiskStore.put` or `abandon`, then `close`.
@@ -41,18 +42,12 @@ class Copied:
         checks: tuple[Check, ...],
         ledger: Ledger,
     ) -> None:
-        self.expected = expected
-        self.size = size
+        super().__init__(path, fd, size, expected)
         self.shared = False
         """Whether it has its bytes in common with what it was made from."""
-        self._path = path
-        self._fd = fd
         self._room = ledger.reserve(size)
         self._hasher = Hasher(size, expected, checks)
-        self._sums = SumsBuilder()
         self._received = 0
-        self._sha256: Digest | None = None
-        self._open = True
 
     @classmethod
     def begin(
@@ -75,27 +70,6 @@ class Copied:
             os.close(fd)
             path.unlink(missing_ok=True)
             raise
-
-    @property
-    def sha256(self) -> Digest:
-        """Its name, once `finish` found it right. Raises `ValueError` before."""
-        if self._sha256 is None:
-            raise ValueError(f"{self.expected} is not finished")
-        return self._sha256
-
-    @property
-    def sums(self) -> Sums:
-        """The checksums of its pieces, once `finish` found it right."""
-        return self._sums.sums(self.sha256, self.size)
-
-    @property
-    def marks(self) -> bytes:
-        """None of its pieces is known to have stayed in memory: the first reader has each checked."""
-        return bytes(piece_count(self.size))
-
-    def fileno(self) -> int:
-        """The file's descriptor; valid until `close`."""
-        return self._fd
 
     def fill(self, source: int, advance: Callable[[int], None], *, share: bool = False) -> None:
         """Take the bytes of the open file *source*, from its start; *advance* hears of them, and may raise.

@@ -17,23 +17,18 @@ from mirror.errors import DigestMismatchError
 from mirror.store import durable
 from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
-from mirror.store.sums import PIECE, Sums, SumsBuilder, piece_count
+from mirror.store.ownfile import OwnFile
+from mirror.store.sums import PIECE
 
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-class Linked:
+class Linked(OwnFile):
     """A file with a temporary name of ours, made by `of`; a `mirror.store.blobs.Finished` after `read`."""
 
     def __init__(self, path: Path, fd: int, size: int, expected: Digest, ledger: Ledger) -> None:
-        self.expected = expected
-        self.size = size
-        self._path = path
-        self._fd = fd
+        super().__init__(path, fd, size, expected)
         self._ledger = ledger
-        self._sha256: Digest | None = None
-        self._sums = SumsBuilder()
-        self._open = True
 
     @classmethod
     def of(cls, layout: Layout, ledger: Ledger, source: int, expected: Digest) -> Self | None:
@@ -53,27 +48,6 @@ class Linked:
             path.unlink(missing_ok=True)
             return None
         return cls(path, fd, status.st_size, expected, ledger)
-
-    @property
-    def sha256(self) -> Digest:
-        """Its name, once `read` found it right. Raises `ValueError` before."""
-        if self._sha256 is None:
-            raise ValueError(f"{self.expected} is not finished")
-        return self._sha256
-
-    @property
-    def sums(self) -> Sums:
-        """The checksums of its pieces, once `read` found it right."""
-        return self._sums.sums(self.sha256, self.size)
-
-    @property
-    def marks(self) -> bytes:
-        """None of its pieces is believed to be unchanged: others may write it."""
-        return bytes(piece_count(self.size))
-
-    def fileno(self) -> int:
-        """The file's descriptor; valid until `close`."""
-        return self._fd
 
     def read(self, checks: tuple[Check, ...], advance: Callable[[int], None]) -> None:
         """Read and hash all of it, and hold it against its digest and *checks*; *advance* hears of bytes.
