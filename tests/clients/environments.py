@@ -45,6 +45,9 @@ PYTHON_GROUPS = (
     "faces",
 )
 
+#: Those of them without a client of a hub: packages that what was downloaded is loaded by.
+WITHOUT_CLIENT = ("faces",)
+
 #: Locks that a group installs besides its own. Pix2Text requires torchvision and a gigabyte of OCR that
 #: does not load beside the CPU build of torch; its downloader, which runs here, needs huggingface_hub alone.
 _MORE_LOCKS = {"torch": ("pix2text",)}

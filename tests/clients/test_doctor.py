@@ -7,10 +7,12 @@ from typing import Final
 import pytest
 
 from tests.clients.available import client
-from tests.clients.environments import PYTHON_GROUPS
+from tests.clients.environments import PYTHON_GROUPS, WITHOUT_CLIENT
 from tests.clients.mirror_process import running_mirror
 from tests.mirror.commands import environment, report
 from tests.origin import Origin
+
+CLIENTS: Final = tuple(group for group in PYTHON_GROUPS if group not in WITHOUT_CLIENT)
 
 #: It refuses servers in a private network by design, after it has looked up their names.
 REFUSES: Final = frozenset({"nltk"})
@@ -23,7 +25,7 @@ def mirror(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield running.url
 
 
-@pytest.mark.parametrize("group", PYTHON_GROUPS)
+@pytest.mark.parametrize("group", CLIENTS)
 def test_doctor_finds_real_clients_through(group: str, mirror: str, tmp_path: Path) -> None:
     """With what `modelmirror env` sets, each client's bytes came through by its own call."""
     python = str(client(group).python)
@@ -39,7 +41,7 @@ def test_doctor_finds_real_clients_through(group: str, mirror: str, tmp_path: Pa
     }.keys() <= REFUSES, tried
 
 
-@pytest.mark.parametrize("group", PYTHON_GROUPS)
+@pytest.mark.parametrize("group", CLIENTS)
 def test_doctor_finds_real_clients_leak(group: str, mirror: str, tmp_path: Path) -> None:
     """With nothing set, each would have asked its hub: so each one's way out is seen."""
     python = str(client(group).python)
