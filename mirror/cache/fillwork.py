@@ -61,9 +61,8 @@ class Work:
         self._plan = Plan(blob.size, (), wish)
         self._pace = Pace(reach.clock.monotonic())
         self._tries = Tries()
-        self._news = self._heard = (
-            0  # calls so far, and those that the leader knew when it last looked
-        )
+        # Calls so far, and those that the leader knew when it last looked.
+        self._news = self._heard = 0
         self._partial: Partial | None = None
         self._host = ""
         self._source: str | None = None  # the upstream that knows the partial's validator

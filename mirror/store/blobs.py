@@ -63,9 +63,8 @@ class DiskStore:
         self._observe = observe
         self._shelf = Shelf(capacity)
         self._upkeep = Upkeep(self._read_sums, self._keep_sums, self._set_aside)
-        self._publishing = (
-            threading.Lock()
-        )  # one batch at a time: the disk syncs one after the other
+        # One batch at a time: the disk syncs one after the other.
+        self._publishing = threading.Lock()
         self._syncers = ThreadPoolExecutor(_SYNCERS, thread_name_prefix="syncer")
         self._naming = threading.Lock()  # held for microseconds, while a name goes away
 

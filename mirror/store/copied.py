@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from mirror.digest import Check, Digest, Hasher
-from mirror.errors import DigestMismatchError, TruncatedBodyError
+from mirror.errors import TruncatedBodyError
 from mirror.store import durable
 from mirror.store.cloning import clone
 from mirror.store.layout import Layout
@@ -113,44 +113,18 @@ class Copied(OwnFile):
         if self._received != self.size:
             msg = f"Only {self._received} of the {self.size} bytes of {self.expected} came."
             raise TruncatedBodyError(msg, expected=self.size, got=self._received)
-        got = self._hasher.differs()
-        if got is not None:
-            raise DigestMismatchError(
-                f"The bytes are not {self.expected}.", expected=self.expected, got=got
-            )
         try:
-            os.fchmod(
-                self._fd, 0o444
-            )  # before the sync, which brings it to the disk with the bytes
+            # Before the sync, which brings it to the disk with the bytes.
+            os.fchmod(self._fd, 0o444)
         except OSError as error:
             raise durable.disk_error(error, f"{self.expected} cannot be finished") from error
-        self._sha256 = self._hasher.digest()
+        self._prove(self._hasher)
 
-    def publish(self, final: Path, folders: durable.FolderSyncs) -> None:
-        """Give it its name as a blob; only `DiskStore.put` calls this. Raises `StoreError`."""
-        if self._sha256 is None:
-            raise ValueError(f"{self.expected} is not finished")
-        try:
-            durable.publish(self._path, final, fd=self._fd, folders=folders)
-        except BaseException:
-            self.abandon()
-            raise
-        self._open = False
+    def _stored(self) -> None:
         self._room.settle()
 
-    def abandon(self) -> None:
-        """Remove it and give its room back; nothing happens if it has ended already."""
-        if self._open:
-            self._open = False
-            self._path.unlink(missing_ok=True)
-            self._room.release()
-
-    def close(self) -> None:
-        """Let go of it, published or not; may be called twice."""
-        self.abandon()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+    def _removed(self) -> None:
+        self._room.release()
 
     def _take(self, data: memoryview, offset: int) -> None:
         """Write the next bytes, unless they are there, and sum them."""

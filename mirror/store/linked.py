@@ -12,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
-from mirror.digest import SHA256, Check, Digest, Hasher
-from mirror.errors import DigestMismatchError
+from mirror.digest import Check, Digest, Hasher
 from mirror.store import durable
 from mirror.store.layout import Layout
 from mirror.store.ledger import Ledger
@@ -64,34 +63,10 @@ class Linked(OwnFile):
             self._sums.update(data)
             offset += len(data)
             advance(len(data))
-        got = hasher.differs()
-        if got is not None:
-            raise DigestMismatchError(
-                f"The bytes are not {self.expected}.", expected=self.expected, got=got
-            )
-        self._sha256 = Digest(SHA256, hasher.digest().hex)
+        self._prove(hasher)
 
-    def publish(self, final: Path, folders: durable.FolderSyncs) -> None:
-        """Give it its name as a blob; only `DiskStore.put` calls this. Raises `StoreError`."""
-        if self._sha256 is None:
-            raise ValueError(f"{self.expected} is not finished")
-        try:
-            durable.publish(self._path, final, fd=self._fd, folders=folders)
-        except BaseException:
-            self.abandon()
-            raise
-        self._open = False
+    def _stored(self) -> None:
         self._ledger.take(self.size)
 
-    def abandon(self) -> None:
-        """Take the name of ours away; nothing happens if it has ended already."""
-        if self._open:
-            self._open = False
-            self._path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Let go of it, published or not; may be called twice."""
-        self.abandon()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+    def _removed(self) -> None:
+        """Nothing was reserved for it."""

@@ -1,13 +1,17 @@
-"""What a file of ours has that is to become a blob by itself, without the folder of a partial."""
+"""A file of ours that is to become a blob by itself, without the folder of a partial: what all such have."""
 
+import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 
-from mirror.digest import Digest
+from mirror.digest import Digest, Hasher
+from mirror.errors import DigestMismatchError
+from mirror.store import durable
 from mirror.store.sums import Sums, SumsBuilder, piece_count
 
 
-class OwnFile:
-    """The file *path* of descriptor *fd*, whose *size* bytes must be *expected*; others make and end it."""
+class OwnFile(ABC):
+    """The file *path* of descriptor *fd*, whose *size* bytes must be *expected*; a `Finished` once proven."""
 
     def __init__(self, path: Path, fd: int, size: int, expected: Digest) -> None:
         self.expected = expected
@@ -38,3 +42,46 @@ class OwnFile:
     def fileno(self) -> int:
         """The file's descriptor; valid until `close`."""
         return self._fd
+
+    def publish(self, final: Path, folders: durable.FolderSyncs) -> None:
+        """Give it its name as a blob; only `DiskStore.put` calls this. Raises `StoreError`."""
+        if self._sha256 is None:
+            raise ValueError(f"{self.expected} is not finished")
+        try:
+            durable.publish(self._path, final, fd=self._fd, folders=folders)
+        except BaseException:
+            self.abandon()
+            raise
+        self._open = False
+        self._stored()
+
+    def abandon(self) -> None:
+        """Take its temporary name away; nothing happens if it has ended already."""
+        if self._open:
+            self._open = False
+            self._path.unlink(missing_ok=True)
+            self._removed()
+
+    def close(self) -> None:
+        """Let go of it, published or not; may be called twice."""
+        self.abandon()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _prove(self, hasher: Hasher) -> None:
+        """Hold all its bytes, which *hasher* has seen, against what they must be."""
+        got = hasher.differs()
+        if got is not None:
+            raise DigestMismatchError(
+                f"The bytes are not {self.expected}.", expected=self.expected, got=got
+            )
+        self._sha256 = hasher.digest()
+
+    @abstractmethod
+    def _stored(self) -> None:
+        """Count it: it is a blob now."""
+
+    @abstractmethod
+    def _removed(self) -> None:
+        """Give back what was kept for it."""

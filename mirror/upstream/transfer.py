@@ -308,9 +308,8 @@ class Transfers:
         buffer = memoryview(bytearray(min(BUFFER if total > PART else BUFFER // 2, total)))
         got = 0
         with stop.cutting(found.wire.cut):
-            while (
-                got < total
-            ):  # In smaller steps towards the end: a client's last bytes wait for all.
+            # In smaller steps towards the end: a client's last bytes wait for all.
+            while got < total:
                 trouble: Exception | None = None
                 size = 0
                 try:

@@ -170,9 +170,8 @@ class Wire:
             self._patience = _GATHER_FIRST
         else:
             self._patience = min(1.5 * self._patience, _GATHER_LONGEST)
-            self._watermark(
-                1
-            )  # What is here is taken; whoever waits for a first byte waits for one.
+            # What is here is taken; whoever waits for a first byte waits for one.
+            self._watermark(1)
 
     def _watermark(self, size: int) -> None:
         if _LOW_WATER is not None and size != self._low:

@@ -21,9 +21,8 @@ from mirror.web.trace import Trace
 # some MiB more that the client has not taken yet.
 LOOKAHEAD: Final = 512 << 10
 
-_MSG_MORE: Final = getattr(
-    socket, "MSG_MORE", 0
-)  # Linux; elsewhere the head is a packet of its own
+# Linux; elsewhere the head is a packet of its own.
+_MSG_MORE: Final = getattr(socket, "MSG_MORE", 0)
 
 
 class State(Enum):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ import pytest
 from mirror.cache import fill as fill_module
 from mirror.cache import fillplan, fillwork
 from mirror.cache.fillpace import REST, WATCH, Hosts, Pace
-from mirror.cache.fillplan import Plan, Wish
+from mirror.cache.fillplan import Claim, Plan, Wish
 from mirror.cache.fillwishes import wanted
 from mirror.digest import sha256_of
 from mirror.messages import Answer, BlobRef, RequestHead, Span, UpstreamRequest
+from mirror.store.partials import Partial
 from mirror.store.sums import PIECE
 from tests.doubles.scripted_upstream import Scripted
 from tests.unit.cache.filling import blob, read, world
@@ -187,6 +189,47 @@ def test_fills_of_parts_ask_for_these_alone_and_end(tmp_path: Path) -> None:
                 f"bytes=0-{9 * PIECE - 1}",
                 f"bytes={10 * PIECE}-",
             ]
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("large")
+def test_fills_hear_a_wish_that_comes_right_before_they_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader finds nothing to fetch, somebody wants all, and only then would it wait: it looks again."""
+    late, led, lead, catch_up = (
+        threading.Event(),
+        list[fillwork.Work](),
+        fillwork.Work._lead,
+        Partial.catch_up,
+    )
+
+    def leads(work: fillwork.Work) -> Claim | None:
+        led.append(work)
+        return lead(work)
+
+    def catches_up(partial: Partial) -> bool:
+        more = catch_up(partial)
+        if not more and partial.held and not late.is_set():
+            late.set()
+            led[-1].want_all()
+        return more
+
+    monkeypatch.setattr(fillwork.Work, "_lead", leads)
+    monkeypatch.setattr(Partial, "catch_up", catches_up)
+
+    async def main() -> None:
+        async with world(tmp_path) as here:
+            here.upstream.answers["/file"] = Scripted(200, CONTENT, ETAG, ranges=True)
+            wanted = blob(CONTENT)
+            await here.fills.begin(wanted, None, Wish(9 * PIECE, 9 * PIECE + 50))
+            feed = await here.fills.follow(wanted, None)
+            # It is followed, and never read: a reader's own wish would wake the leader later.
+            await asyncio.wait_for(here.fills.settle(), 20)
+            assert late.is_set()
+            assert here.store.find(wanted.digest)
+            feed.close()
 
     asyncio.run(main())
 

@@ -309,9 +309,8 @@ def test_fetch_hands_over_what_came_before_a_stall(
     def stall(_: Seen, connection: socket.socket) -> bool:
         reply(connection, 200, b"", length=len(DATA))
         for start, step in itertools.pairwise([0, *steps]):
-            time.sleep(
-                0.05
-            )  # Longer than bytes are let come together, so that nothing is there then.
+            # Longer than bytes are let come together, so that nothing is there then.
+            time.sleep(0.05)
             connection.sendall(DATA[start:step])
             # No byte more before those were handed over.
             if not heard[step].wait(10):
