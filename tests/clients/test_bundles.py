@@ -1,10 +1,8 @@
 """Models of hosts that are no Hub, in a bundle: clients have them from the mirror that took it, offline."""
 
 import hashlib
-import io
 import json
 import os
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 from tests.clients.available import client
 from tests.clients.client import client_environment, run_command
+from tests.clients.corpus import RAW, publish_stopwords
 from tests.clients.test_kagglehub import _place as place
 from tests.hosts import Hosts, Thing
 from tests.mirror import test_ollama
@@ -23,8 +22,6 @@ from tests.origin import Origin
 KAGGLE = "www.kaggle.com"
 STORAGE = "storage.googleapis.com"
 CDN = "openaipublic.azureedge.net"
-RAW = "raw.githubusercontent.com"
-NLTK = "/nltk/nltk_data/gh-pages"
 HANDLE = "google/yamnet/tensorFlow2/yamnet"
 FILES = {"saved_model.pb": os.urandom(700_000), "variables/variables.index": os.urandom(2_000)}
 WEIGHTS = os.urandom(900_000)
@@ -55,20 +52,7 @@ def hosts() -> Iterator[Hosts]:
         for name, body in FILES.items():
             place(hosts, name, body)
         hosts.put(CDN, f"/main/whisper/models/{DIGEST}/base.pt", WEIGHTS)
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            archive.writestr("stopwords/english", "a\nthe\n")
-        data = packed.getvalue()
-        url = f"https://{RAW}{NLTK}/packages/corpora/stopwords.zip"
-        line = (
-            f'<package id="stopwords" name="Stopwords" subdir="corpora" unzip="1" url="{url}" '
-            f'size="{len(data)}" unzipped_size="6" '
-            f'checksum="{hashlib.md5(data, usedforsecurity=False).hexdigest()}" '
-            f'sha256_checksum="{hashlib.sha256(data).hexdigest()}" />'
-        )
-        index = f'<?xml version="1.0"?><nltk_data><packages>{line}</packages></nltk_data>'
-        hosts.put(RAW, f"{NLTK}/index.xml", index.encode())
-        hosts.put(RAW, f"{NLTK}/packages/corpora/stopwords.zip", data)
+        publish_stopwords(hosts)
         test_ollama.publish(hosts, "library/tiny", *LAYERS)
         yield hosts
 

@@ -1,6 +1,5 @@
 """spaCy's models by `spacy download` and by pip, and NLTK's data, which takes no mirror but a folder."""
 
-import hashlib
 import io
 import json
 import zipfile
@@ -12,6 +11,7 @@ import pytest
 
 from tests.clients.available import client
 from tests.clients.client import Report, run_scenario
+from tests.clients.corpus import RAW, publish_stopwords
 from tests.clients.elsewhere import (
     Elsewhere,
     Visited,
@@ -28,14 +28,12 @@ from tests.clients.world import sha256
 from tests.hosts import Thing
 
 SITE = "github.com"
-RAW = "raw.githubusercontent.com"
 ASSETS = "release-assets.githubusercontent.com"
 MODELS = "/explosion/spacy-models"
 TAG = "en_core_web_sm-3.8.0"
 WHEEL = f"{TAG}-py3-none-any.whl"
 RELEASE = f"{MODELS}/releases/download/{TAG}/{WHEEL}"
 SIGNED = "/1/2?sig=5ecret"
-NLTK = "/nltk/nltk_data/gh-pages"
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +61,7 @@ def wheel(
     hosts.put(RAW, f"{MODELS}/master/meta/{TAG}.json", json.dumps(meta).encode())
     hosts.put(SITE, RELEASE, Thing(to=f"https://{ASSETS}{SIGNED}"))
     hosts.put(ASSETS, SIGNED, Thing(content, methods=("GET",)))
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("stopwords/english", "a\nthe\n")
-    corpus = packed.getvalue()
-    md5 = hashlib.md5(corpus, usedforsecurity=False).hexdigest()
-    url = f"https://{RAW}{NLTK}/packages/corpora/stopwords.zip"
-    line = (
-        f'<package id="stopwords" name="Stopwords" subdir="corpora" unzip="1" url="{url}" '
-        f'size="{len(corpus)}" unzipped_size="6" checksum="{md5}" '
-        f'sha256_checksum="{sha256(corpus)}" />'
-    )
-    index = f'<?xml version="1.0"?><nltk_data><packages>{line}</packages></nltk_data>'
-    hosts.put(RAW, f"{NLTK}/index.xml", index.encode())
-    hosts.put(RAW, f"{NLTK}/packages/corpora/stopwords.zip", corpus)
+    publish_stopwords(hosts)
     return content
 
 

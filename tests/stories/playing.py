@@ -8,20 +8,21 @@ folder, with ``--exit-code-from`` or without, and nothing else.
 import json
 import shlex
 import subprocess
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import unquote_plus
 
+from tests.doubles.http_server import HttpServer
 from tests.shipped.compose import NotStartedError, Project
 
 _FILE: Final = "compose.yaml"
 _PROGRAM: Final = """#!/bin/sh
 answer=$(mktemp)
-code=$(curl -s -o "$answer" -w '%header{{x-exit-code}}' --data "$*" {url}) || exit 125
+code=$(curl -s -o "$answer" -w '%header{{x-exit-code}}' --get --data-urlencode "=$*" {url}) || exit 125
 cat "$answer"
 rm "$answer"
 exit "$code"
@@ -34,7 +35,7 @@ class _Ended:
     code: int
 
 
-class Engine:
+class Engine(HttpServer):
     """Plays the compose file of a folder for as long as the block lasts.
 
     *project* makes the project of a file; its services run until the end. *folder* gets the program `docker`.
@@ -43,32 +44,15 @@ class Engine:
     def __init__(self, project: Callable[[Path], Project], folder: Path, place: Path) -> None:
         self._make = project
         self._project: Project | None = None
+        self._folder = folder
         self._file = place / _FILE
-        engine = self
-
-        class Door(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                typed = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                ended = engine.run(shlex.split(typed))
-                body = ended.text.encode()
-                self.send_response(200)
-                self.send_header("X-Exit-Code", str(ended.code))
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- its name there
-                del format, args
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        folder.mkdir(parents=True, exist_ok=True)
-        program = folder / "docker"
-        program.write_text(_PROGRAM.format(url=f"http://127.0.0.1:{self._server.server_port}"))
-        program.chmod(0o755)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        super().__enter__()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        program = self._folder / "docker"
+        program.write_text(_PROGRAM.format(url=self.url))
+        program.chmod(0o755)
         return self
 
     def __exit__(
@@ -77,11 +61,20 @@ class Engine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
         if self._project is not None:
             self._project.__exit__(kind, error, trace)
+
+    def answer(self, handler: BaseHTTPRequestHandler, headers: Mapping[str, str]) -> None:
+        """Run the command that is the query, and hand over what it wrote and its exit code."""
+        del headers
+        ended = self.run(shlex.split(unquote_plus(handler.path.partition("?")[2])))
+        body = ended.text.encode()
+        handler.send_response(200)
+        handler.send_header("X-Exit-Code", str(ended.code))
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
 
     def run(self, words: list[str]) -> _Ended:
         """What comes of a command; what it writes is handed over when all is done."""

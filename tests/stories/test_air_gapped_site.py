@@ -1,20 +1,17 @@
 """A mirror outside, one inside without a network, and a medium between: docs/stories/air-gapped-site.md."""
 
-import hashlib
-import io
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 
 import pytest
 
 from tests.clients.available import client
+from tests.clients.corpus import publish_stopwords
 from tests.clients.elsewhere import Elsewhere
-from tests.hosts import Hosts
 from tests.house import dist
 from tests.house.checkout import ROOT
 from tests.stories import standins, weights
@@ -25,8 +22,6 @@ pytestmark = pytest.mark.shipped
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 CDN = "openaipublic.azureedge.net"
-RAW = "raw.githubusercontent.com"
-NLTK = "/nltk/nltk_data/gh-pages"
 
 # Brings the loopback interface of its network namespace up, and stays until its input ends.
 _STAY = """
@@ -54,24 +49,6 @@ def nowhere() -> Iterator[tuple[str, ...]]:
         stays.communicate()
 
 
-def _corpus(hosts: Hosts) -> None:
-    """Publish a corpus of NLTK's."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("stopwords/english", "a\nthe\n")
-    data = packed.getvalue()
-    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    url = f"https://{RAW}{NLTK}/packages/corpora/stopwords.zip"
-    line = (
-        f'<package id="stopwords" name="Stopwords" subdir="corpora" unzip="1" url="{url}" '
-        f'size="{len(data)}" unzipped_size="6" checksum="{md5}" '
-        f'sha256_checksum="{hashlib.sha256(data).hexdigest()}" />'
-    )
-    index = f'<?xml version="1.0"?><nltk_data><packages>{line}</packages></nltk_data>'
-    hosts.put(RAW, f"{NLTK}/index.xml", index.encode())
-    hosts.put(RAW, f"{NLTK}/packages/corpora/stopwords.zip", data)
-
-
 @pytest.fixture(scope="module")
 def story(
     follow: Follow,
@@ -89,7 +66,7 @@ def story(
     digest = told["whisper"]["base"]
     model = (folder / "base.pt").read_bytes()
     upstream.hosts.put(CDN, f"/main/whisper/models/{digest}/base.pt", model)
-    _corpus(upstream.hosts)
+    publish_stopwords(upstream.hosts)
     dist.build(folder / "dist")
     tables = standins.whisper({"base": digest}, folder / "standins")
     medium = tmp_path_factory.mktemp("usb")

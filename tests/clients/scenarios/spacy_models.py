@@ -8,15 +8,15 @@ from pathlib import Path
 from tests.clients.scenarios.report import Report, digest, task
 
 
-def pipeline(folder):
-    """Pack an English pipeline that splits sentences, under the name of the small English model."""
+def pipeline(folder, language="en", name="core_web_sm"):
+    """Pack a pipeline that splits sentences, under the *name* of a model of *language*."""
     import spacy  # noqa: PLC0415
 
-    made = spacy.blank("en")
+    made = spacy.blank(language)
     made.add_pipe("sentencizer")
     made.to_disk(folder / "pipeline")
     command = [sys.executable, "-m", "spacy", "package", folder / "pipeline", folder]
-    options = ["--name", "core_web_sm", "--version", "3.8.0", "--build", "wheel"]
+    options = ["--name", name, "--version", "3.8.0", "--build", "wheel"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)

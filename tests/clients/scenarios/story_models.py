@@ -4,32 +4,13 @@
 from pathlib import Path
 
 from tests.clients.scenarios import torch_models
-from tests.clients.scenarios.report import Report, digest, task
+from tests.clients.scenarios.report import Report, task
 
 
 def whisper(folder):
     """Whisper's `base` and `medium`: narrow, but with their layers and heads; the sha256 of each."""
-    import torch  # noqa: PLC0415
-    from whisper.model import ModelDimensions, Whisper  # noqa: PLC0415
-
-    digests = {}
-    for name, layers, heads in (("base", 6, 8), ("medium", 24, 16)):
-        dims = ModelDimensions(
-            n_mels=80,
-            n_audio_ctx=1500,
-            n_audio_state=8,
-            n_audio_head=2,
-            n_audio_layer=1,
-            n_vocab=51865,
-            n_text_ctx=448,
-            n_text_state=2 * heads,
-            n_text_head=heads,
-            n_text_layer=layers,
-        )
-        path = folder / f"{name}.pt"
-        torch.save({"dims": vars(dims), "model_state_dict": Whisper(dims).state_dict()}, path)
-        digests[name] = digest(path)
-    return digests
+    models = (("base", 6, 8), ("medium", 24, 16))
+    return {model[0]: torch_models.whisper_model(folder, *model) for model in models}
 
 
 def siglip(folder):

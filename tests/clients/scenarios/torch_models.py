@@ -50,8 +50,8 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
 _WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "mirror", "keeps", "what", "it", "##s")
 
 
-def whisper_model(folder):
-    """A Whisper model with the layers and heads of `base`, whose alignment heads it is given when loaded."""
+def whisper_model(folder, name="base", layers=6, heads=8):
+    """A Whisper model with the layers and heads of *name*, whose alignment heads it is given when loaded."""
     import torch  # noqa: PLC0415
     from whisper.model import ModelDimensions, Whisper  # noqa: PLC0415
 
@@ -63,13 +63,13 @@ def whisper_model(folder):
         n_audio_layer=1,
         n_vocab=51865,
         n_text_ctx=448,
-        n_text_state=16,
-        n_text_head=8,
-        n_text_layer=6,
+        n_text_state=2 * heads,
+        n_text_head=heads,
+        n_text_layer=layers,
     )
-    state = Whisper(dims).state_dict()
-    torch.save({"dims": vars(dims), "model_state_dict": state}, folder / "base.pt")
-    return digest(folder / "base.pt")
+    path = folder / f"{name}.pt"
+    torch.save({"dims": vars(dims), "model_state_dict": Whisper(dims).state_dict()}, path)
+    return digest(path)
 
 
 def checkpoint(folder):

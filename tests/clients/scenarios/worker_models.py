@@ -1,11 +1,10 @@
 """Small models under the names of those that read German, each made by the library that reads it."""
 # mypy: ignore-errors
 
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.clients.scenarios.report import Report, digest, digests, task
+from tests.clients.scenarios import spacy_models
+from tests.clients.scenarios.report import Report, digests, task
 
 _WORDS = (
     "▁",
@@ -26,19 +25,7 @@ _WORDS = (
 
 def pipeline(folder):
     """Pack a German pipeline that splits sentences, under the name of the large German model."""
-    import spacy  # noqa: PLC0415
-
-    made = spacy.blank("de")
-    made.add_pipe("sentencizer")
-    made.to_disk(folder / "pipeline")
-    command = [sys.executable, "-m", "spacy", "package", folder / "pipeline", folder]
-    options = ["--name", "core_news_lg", "--version", "3.8.0", "--build", "wheel"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stdout + done.stderr)
-    wheel = next(folder.rglob("*.whl"))
-    wheel.rename(folder / wheel.name)
-    return [wheel.name, digest(folder / wheel.name)]
+    return spacy_models.pipeline(folder, "de", "core_news_lg")
 
 
 def _tokenizer(folder):
